@@ -1,0 +1,3 @@
+//! What must be done and why.
+
+pub mod reason;

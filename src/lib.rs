@@ -14,12 +14,12 @@ pub mod pattern;
 pub mod value;
 
 // The path of the data.
-pub mod pipeline;
 pub mod graph;
+pub mod pipeline;
 pub mod plan;
-pub mod run;
 pub mod record;
 pub mod report;
+pub mod run;
 
 // The machine.
 pub mod disk;

@@ -270,7 +270,9 @@ mod tests {
         for text in ["x", "./x", "q/../x", ".//x", "x/", "a/b/../../x", "x/."] {
             assert_eq!(RelPath::normal(text).unwrap().as_str(), "x", "{text}");
         }
-        for (text, want) in [(".", "."), ("a/..", "."), ("..", ".."), ("../x", "../x"), ("a/../../x", "../x"), ("/a//b/../c", "/a/c"), ("/..", "/")] {
+        for (text, want) in
+            [(".", "."), ("a/..", "."), ("..", ".."), ("../x", "../x"), ("a/../../x", "../x"), ("/a//b/../c", "/a/c"), ("/..", "/")]
+        {
             assert_eq!(RelPath::normal(text).unwrap().as_str(), want, "{text}");
         }
         assert_eq!(RelPath::normal(""), Err(PathFault::Empty));

@@ -256,7 +256,9 @@ impl Value {
                 Meaning::Bool(true) => out.push_str("true"),
                 Meaning::Bool(false) => out.push_str("false"),
                 Meaning::Text(text) => write_json_text(text, out),
-                Meaning::Int(_) | Meaning::Float(_) if serde_json::from_str::<serde_json::Number>(&scalar.text).is_ok() => out.push_str(&scalar.text),
+                Meaning::Int(_) | Meaning::Float(_) if serde_json::from_str::<serde_json::Number>(&scalar.text).is_ok() => {
+                    out.push_str(&scalar.text)
+                }
                 Meaning::Int(number) => out.push_str(&number.to_string()),
                 Meaning::Float(number) if number.is_finite() => out.push_str(&number.to_string()),
                 Meaning::Float(_) => write_json_text(&scalar.text, out),
@@ -295,7 +297,28 @@ mod tests {
             Meaning::Int(_) => "int",
             Meaning::Float(_) => "float",
         };
-        for text in ["no", "on", "yes", "08", "012", "1_000", "2024-05-01", "12:30", "0x", "0xg", "1e", "e1", ".", "-", "+", "1.2.3", "0b1", "--1", "1 ", "١"] {
+        for text in [
+            "no",
+            "on",
+            "yes",
+            "08",
+            "012",
+            "1_000",
+            "2024-05-01",
+            "12:30",
+            "0x",
+            "0xg",
+            "1e",
+            "e1",
+            ".",
+            "-",
+            "+",
+            "1.2.3",
+            "0b1",
+            "--1",
+            "1 ",
+            "١",
+        ] {
             assert_eq!(meaning(text), "text", "{text}");
         }
         for text in ["0", "-1", "+12", "0x1F", "0o17", "9223372036854775807"] {
@@ -314,7 +337,16 @@ mod tests {
     #[test]
     fn canonical_keeps_spelling_and_is_json() {
         let plain = |text: &str| Value::scalar(Span::default(), Scalar::plain(text));
-        for (text, want) in [("1.10", "1.10"), ("0x1F", "31"), (".5", "0.5"), ("+1", "1"), ("no", "\"no\""), ("~", "null"), (".inf", "\".inf\""), ("a\"\u{1}", "\"a\\\"\\u0001\"")] {
+        for (text, want) in [
+            ("1.10", "1.10"),
+            ("0x1F", "31"),
+            (".5", "0.5"),
+            ("+1", "1"),
+            ("no", "\"no\""),
+            ("~", "null"),
+            (".inf", "\".inf\""),
+            ("a\"\u{1}", "\"a\\\"\\u0001\""),
+        ] {
             let canonical = plain(text).canonical();
             assert_eq!(canonical, want);
             serde_json::from_str::<serde_json::Value>(&canonical).unwrap();

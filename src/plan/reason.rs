@@ -62,10 +62,18 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     for slot in &mut new {
         let Some(is) = *slot else { continue };
         let Some(was) = old.iter_mut().find(|was| was.is_some_and(|was| same_name(was, is))) else { continue };
-        reasons.push(Reason::Part { was: was.take().cloned().map(Box::new), is: Some(Box::new(is.clone())), from: is.waits_for().cloned() });
+        reasons.push(Reason::Part {
+            was: was.take().cloned().map(Box::new),
+            is: Some(Box::new(is.clone())),
+            from: is.waits_for().cloned(),
+        });
         *slot = None;
     }
-    reasons.extend(new.into_iter().flatten().map(|is| Reason::Part { was: None, is: Some(Box::new(is.clone())), from: is.waits_for().cloned() }));
+    reasons.extend(new.into_iter().flatten().map(|is| Reason::Part {
+        was: None,
+        is: Some(Box::new(is.clone())),
+        from: is.waits_for().cloned(),
+    }));
     reasons.extend(old.into_iter().flatten().map(|was| Reason::Part { was: Some(Box::new(was.clone())), is: None, from: None }));
     reasons
 }

@@ -1,1 +1,3 @@
-//! os
+//! All contact with the machine: files, processes, signals, locks, clocks.
+
+pub mod beneath;

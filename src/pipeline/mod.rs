@@ -1,1 +1,4 @@
 //! What the file says.
+
+pub mod spec;
+pub mod yaml;

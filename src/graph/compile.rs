@@ -16,6 +16,8 @@ use crate::graph::{Command, Edge, Edges, Graph, Input, Late, Look, Output, Place
 use crate::hash::Kind;
 use crate::name::{RelPath, StageId, TaskId, TaskName};
 use crate::pattern::{self, Pattern};
+use crate::near::nearest;
+use crate::pipeline::config;
 use crate::pipeline::scope::{Scope, Val};
 use crate::pipeline::shell::{self, ShellKind};
 use crate::pipeline::spec::{self, Pipeline, Variable, Words};
@@ -255,7 +257,7 @@ impl<'a> Compiler<'a> {
         let wants = self.wants(stage);
         for words in &stage.params {
             if self.given.config.at_path(&words.text).is_none() {
-                let label = nearest(&words.text, &setting_names(&self.given.config)).map(|name| format!("did you mean `{name}`?")).unwrap_or_default();
+                let label = nearest(&words.text, &config::names(&self.given.config)).map(|name| format!("did you mean `{name}`?")).unwrap_or_default();
                 self.faults.push(Diagnostic::error("unknown_setting", words.at, format!("no setting `{}` in `config`", words.text)).label(label));
             }
         }
@@ -501,7 +503,7 @@ impl<'a> Compiler<'a> {
                 Vec::new()
             }
         };
-        let config_places = setting_places(&self.given.config).into_iter().map(|(name, at)| (name, self.place(at))).collect();
+        let config_places = config::places(&self.given.config).into_iter().map(|(name, at)| (name, self.place(at))).collect();
         let graph = Graph {
             name: self.pipeline.name.as_ref().map_or_else(|| self.given.stem.to_string(), |words| words.text.clone()),
             description: self.pipeline.description.as_ref().map(|words| words.text.clone()),
@@ -836,35 +838,4 @@ fn leaves(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
         }
         _ => out.push((name.to_string(), value.canonical())),
     }
-}
-
-/// Every setting's dotted name (maps and leaves).
-fn setting_names(config: &Value) -> Vec<String> {
-    setting_places(config).into_iter().map(|(name, _)| name).collect()
-}
-
-fn setting_places(config: &Value) -> Vec<(String, Span)> {
-    let mut places = Vec::new();
-    let mut stack: Vec<(String, &Value)> = vec![(String::new(), config)];
-    while let Some((name, value)) = stack.pop() {
-        if let Some(entries) = value.entries() {
-            for (key, value) in entries.iter().rev() {
-                let full = if name.is_empty() { key.text.clone() } else { format!("{name}.{}", key.text) };
-                places.push((full.clone(), value.at));
-                stack.push((full, value));
-            }
-        }
-    }
-    places.sort();
-    places
-}
-
-/// The nearest of some names, if one is near.
-pub fn nearest(name: &str, names: &[String]) -> Option<String> {
-    names
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(name.chars().count()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate.clone())
 }

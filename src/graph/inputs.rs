@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::diag::{Diagnostic, Span};
-use crate::graph::compile::nearest;
+use crate::near::nearest;
 use crate::graph::link::Outputs;
 use crate::graph::{Edge, Input, Look, Source, Stage, Task};
 use crate::name::{RelPath, StageId, TaskId};

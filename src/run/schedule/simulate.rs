@@ -171,18 +171,15 @@ impl Model {
                 self.nodes.get_mut(below).unwrap().above.push((new.id, true));
             }
         }
-        // What is known of one with nothing open above it is its answer.
-        for new in &new {
-            let open = self.nodes[&new.id].above.iter().any(|&(a, _)| !matches!(self.nodes[&a].at, At::Allowed));
-            let soft = self.nodes[&new.id].above.iter().any(|&(_, files)| files);
-            if !open && !soft && !new.gate && !self.halted() {
-                match new.found {
-                    Some(found @ (Found::Run | Found::Restore | Found::Fault)) => {
-                        self.nodes.get_mut(&new.id).unwrap().at = At::Probing;
-                        self.known(new.id, found);
-                    }
-                    _ => {}
-                }
+        // What is known of one with nothing open above it, as it comes, is its answer.
+        let open = |id: TaskId| self.nodes[&id].above.iter().any(|&(a, files)| files || self.nodes[&a].at != At::Allowed);
+        let answered: Vec<&New> = new.iter().filter(|n| !n.gate && !open(n.id)).collect();
+        for new in answered {
+            if let Some(found @ (Found::Run | Found::Restore | Found::Fault)) = new.found
+                && !self.halted()
+            {
+                self.nodes.get_mut(&new.id).unwrap().at = At::Probing;
+                self.known(new.id, found);
             }
         }
         for id in closes {

@@ -37,7 +37,7 @@ pub(super) enum State {
     Cancelled,
     Blocked,
     Skipped,
-    /// Retired before it was started; its place is free when nothing points to it.
+    /// Retired before it was started.
     Gone,
 }
 
@@ -62,6 +62,8 @@ pub(super) struct Task {
     pub cancelled: bool,
     /// Is to be retired when it is over.
     pub leaving: bool,
+    /// Has left; its place is free when nothing points to it.
+    removed: bool,
     pub in_batch: bool,
     /// The last attempt; 0: none.
     pub attempt: u16,
@@ -205,6 +207,7 @@ impl Table {
             moved: false,
             cancelled: false,
             leaving: false,
+            removed: false,
             in_batch: false,
             attempt: 0,
             open: u32::from(new.held),
@@ -295,7 +298,7 @@ impl Table {
         let task = &mut self.tasks[slot as usize];
         task.open -= 1;
         let last = task.open == 0;
-        if last && task.state == State::Gone {
+        if last && task.removed {
             self.free_places.push(slot);
         }
         last && task.state == State::Waiting
@@ -315,9 +318,9 @@ impl Table {
             }
         }
         self.drop_edges(slot);
-        // Counted where it ended, so not by `set`.
-        self.tasks[slot as usize].state = State::Gone;
-        if self.at(slot).open == 0 {
+        let task = &mut self.tasks[slot as usize];
+        task.removed = true;
+        if task.open == 0 {
             self.free_places.push(slot);
         }
     }

@@ -205,25 +205,27 @@ impl Scheduler {
             }
         }
         order::set_remaining(&mut self.table, &added);
+        // Answers first: a fault among them stops the others before they are asked.
         for (new, &slot) in entries.iter().zip(&added) {
-            if self.table.state(slot) != State::Waiting {
-                continue; // blocked by what was over already
-            }
-            self.table.at_mut(slot).early = new.found == Some(Found::Fresh);
-            if self.table.at(slot).open == 0 {
-                self.ready(slot);
-                if let Some(found) = new.found
-                    && self.table.state(slot) == State::Probing
-                {
+            match new.found {
+                Some(Found::Fresh) => self.table.at_mut(slot).early = true,
+                Some(found) if self.is_ready(slot) && !new.gate && !self.halted() => {
+                    self.table.set(slot, State::Probing);
                     self.known(slot, found);
                 }
+                _ => {}
+            }
+        }
+        for &slot in &added {
+            if self.is_ready(slot) {
+                self.ready(slot);
             }
         }
         for &id in closes {
             self.with(id, |scheduler, slot| {
                 if !scheduler.table.close(slot) {
                     scheduler.unexpected += 1;
-                } else if scheduler.table.at(slot).open == 0 && scheduler.table.state(slot) == State::Waiting {
+                } else if scheduler.is_ready(slot) {
                     scheduler.ready(slot);
                 }
             });
@@ -249,7 +251,12 @@ impl Scheduler {
         self.block(slot, above, soft);
     }
 
-    /// Everything above it is over.
+    /// Whether everything above it is over, and it still waits.
+    fn is_ready(&self, slot: u32) -> bool {
+        self.table.state(slot) == State::Waiting && self.table.at(slot).open == 0
+    }
+
+    /// What follows when it is ready. While the run halts only what needs no work does.
     fn ready(&mut self, slot: u32) {
         let task = self.table.at(slot);
         if task.gate {
@@ -274,7 +281,7 @@ impl Scheduler {
             (State::Waiting, Found::Fault) if gate => self.fault(slot),
             (State::Waiting, Found::Fresh) if !gate => {
                 self.table.at_mut(slot).early = true;
-                if self.table.at(slot).open == 0 {
+                if self.is_ready(slot) {
                     self.ready(slot);
                 }
             }

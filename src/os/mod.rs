@@ -1,1 +1,4 @@
 //! os
+
+pub mod process;
+pub mod signal;

@@ -1,1 +1,757 @@
+//! The launcher: `flow __launch`, the one process that starts and reaps all commands.
+//!
+//! Owns the life of a command from its start until nothing of it runs: time limits, stopping, its
+//! process group, what left the group, what it used. Knows no task, no file but the logs. Must hold:
+//!
+//! - Commands are ended by what processes do, never by waiting for the end of a pipe.
+//! - A leader is reaped last: until then its number, which is its group's, means no stranger.
+//! - When flow dies (end-of-file on the socket) everything that runs is killed.
+//! - It stays small and has one thread, so that the peak memory of commands is their own.
+//!
+//! What a leader leaves behind becomes a child of the launcher, a *subreaper*. So one look at its own
+//! list of children tells that nothing is left, which is the usual case and costs no more. Only if
+//! there is something, `/proc` is searched for the group and the mark. Where there is no such list
+//! (macOS) the group is killed when its leader has exited, and what left it is not found.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::mark::{self, Found};
+use super::masked::{Piped, punch};
+use super::protocol::{Answer, Inbox, Order, Start, put};
+use super::start;
+use crate::attempt::{Cause, Ended, Usage};
+use crate::os::process;
+
+/// How long background processes of a leader that ended by itself may take to end after SIGTERM.
+const SOON: Duration = Duration::from_millis(500);
+/// How long they may take to leave the group after a leader that ended well: a daemon does so just
+/// after its starter exited.
+const LEAVE: Duration = Duration::from_millis(10);
+/// How long is waited for the end of what was sent SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer that nobody waits for may stay here, to be sent with others.
+const LAZY: Duration = Duration::from_millis(20);
+/// How often long running commands are looked after: orphans that ended, logs that grew.
+const TICK: Duration = Duration::from_millis(250);
+/// A log longer than this has its middle cut out: the first and the last half of this stay.
+const LOG_KEEP: u64 = 64 << 20;
+
+/// Runs the launcher until flow is gone. Called with a socket to flow as standard input.
+pub fn main() -> ExitCode {
+    let stdin = io::stdin();
+    let is_socket = rustix::fs::fstat(&stdin).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket());
+    if !is_socket {
+        eprintln!("flow starts this by itself; it is of no use by hand");
+        return ExitCode::from(2);
+    }
+    // Ctrl-C and the end of the terminal go to flow alone.
+    let _ = rustix::process::setsid();
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::thread::set_name(c"flow-launcher");
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
+    // flow decides when to stop; a signal for both (`killall flow`) must not take the launcher first.
+    // A handler, since what is ignored stays ignored in commands.
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        let _ = signal_hook::flag::register(signal, seen.clone());
+    }
+    let Ok(socket) = stdin.as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
+    let mut launcher = Launcher::new(socket);
+    launcher.serve();
+    launcher.kill_everything();
+    ExitCode::SUCCESS
+}
+
+/// Why flow stops a command.
+#[derive(Clone, Copy)]
+enum Why {
+    Timeout(Duration),
+    Cancelled,
+}
+
+/// A command that was started and not yet reaped.
+struct Running {
+    number: u64,
+    /// Its leader, whose number is the group's too.
+    pid: Pid,
+    /// Readable when the leader has exited.
+    watch: Option<OwnedFd>,
+    /// The value of `FLOW_ATTEMPT`.
+    mark: Vec<u8>,
+    started: Instant,
+    deadline: Option<(Instant, Duration)>,
+    grace: Duration,
+    log: Vec<u8>,
+    piped: Option<Piped>,
+    /// What of the log was cut out, so far.
+    log_cut: u64,
+    /// flow stops it.
+    why: Option<Why>,
+    /// When SIGTERM was sent.
+    asked: bool,
+    /// When SIGKILL is to be sent.
+    kill_at: Option<Instant>,
+    /// The leader has exited.
+    exited: Option<Exit>,
+    /// When to look again whether something is left.
+    look_at: Option<Instant>,
+}
+
+/// A leader that has exited.
+#[derive(Clone, Copy)]
+struct Exit {
+    well: bool,
+    wall: Duration,
+    at: Instant,
+}
+
+/// A child of the launcher that it did not start: it was left by a command.
+struct Stray {
+    /// Whose it is, by its group or mark.
+    owner: Option<u64>,
+    /// Readable when it has ended.
+    watch: Option<OwnedFd>,
+}
+
+struct Launcher {
+    socket: OwnedFd,
+    inbox: Inbox,
+    out: Vec<u8>,
+    /// When what is in `out` is to be sent.
+    send_at: Option<Instant>,
+    running: Vec<Running>,
+    strays: HashMap<i32, Stray>,
+    /// The list of our children, as text; none where the system has no such list.
+    children: Option<File>,
+    oom_kills: Option<u64>,
+    next_tick: Instant,
+    closed: bool,
+}
+
+impl Launcher {
+    fn new(socket: OwnedFd) -> Launcher {
+        let me = rustix::process::getpid().as_raw_pid();
+        Launcher {
+            socket,
+            inbox: Inbox::default(),
+            out: Vec::new(),
+            send_at: None,
+            running: Vec::new(),
+            strays: HashMap::new(),
+            children: File::open(format!("/proc/self/task/{me}/children")).ok(),
+            oom_kills: process::out_of_memory_kills(),
+            next_tick: Instant::now(),
+            closed: false,
+        }
+    }
+
+    /// Until flow is gone.
+    fn serve(&mut self) {
+        loop {
+            let ready = self.wait();
+            if ready.orders {
+                self.read_orders();
+            }
+            if self.closed {
+                return;
+            }
+            for number in ready.output {
+                self.read_output(number);
+            }
+            for number in ready.exited {
+                self.look(number);
+            }
+            if ready.strays {
+                self.reap_strays();
+            }
+            self.timers();
+            self.send();
+        }
+    }
+
+    /// Waits until something happens or the next thing is due.
+    fn wait(&mut self) -> Ready {
+        let now = Instant::now();
+        let until = self.next_due().map(|due| due.saturating_duration_since(now));
+        let timeout = until.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
+        let mut flags = PollFlags::IN;
+        if self.send_at.is_some_and(|at| at <= now) {
+            flags |= PollFlags::OUT;
+        }
+        let mut fds = vec![PollFd::new(&self.socket, flags)];
+        let mut means = vec![Means::Socket];
+        for running in &self.running {
+            if let (Some(watch), None) = (&running.watch, running.exited) {
+                fds.push(PollFd::new(watch, PollFlags::IN));
+                means.push(Means::Leader(running.number));
+            }
+            if let Some(piped) = &running.piped {
+                fds.push(PollFd::new(&piped.pipe, PollFlags::IN));
+                means.push(Means::Output(running.number));
+            }
+        }
+        for stray in self.strays.values() {
+            if let Some(watch) = &stray.watch {
+                fds.push(PollFd::new(watch, PollFlags::IN));
+                means.push(Means::Stray);
+            }
+        }
+        let mut ready = Ready::default();
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            return ready;
+        }
+        for (fd, means) in fds.iter().zip(means) {
+            if fd.revents().is_empty() {
+                continue;
+            }
+            match means {
+                Means::Socket => ready.orders = fd.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+                Means::Leader(number) => ready.exited.push(number),
+                Means::Output(number) => ready.output.push(number),
+                Means::Stray => ready.strays = true,
+            }
+        }
+        ready
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let mut due = self.send_at;
+        let mut at = |time: Option<Instant>| {
+            if let Some(time) = time {
+                due = Some(due.map_or(time, |due| due.min(time)));
+            }
+        };
+        for running in &self.running {
+            at(running.deadline.map(|(time, _)| time));
+            at(running.look_at);
+            if running.exited.is_none() {
+                at(running.kill_at);
+            }
+        }
+        if !self.running.is_empty() || !self.strays.is_empty() {
+            at(Some(self.next_tick));
+        }
+        due
+    }
+
+    fn read_orders(&mut self) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        match rustix::net::recv(&self.socket, inbox.room(), RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => self.closed = true,
+            Ok((_, count)) => inbox.came(count),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.closed = true,
+        }
+        let mut stopping = Vec::new();
+        loop {
+            match inbox.next::<Order>() {
+                Ok(Some(Order::Start(order))) => self.start(&order),
+                Ok(Some(Order::Stop { number, grace })) => {
+                    if self.stop(number, Why::Cancelled, grace) {
+                        stopping.push(number);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        self.inbox = inbox;
+        self.signal_marked(&stopping, Signal::TERM);
+    }
+
+    fn start(&mut self, order: &Start) {
+        let started = Instant::now();
+        let number = order.number;
+        let ended = |cause| Ended { cause, usage: Usage { wall: started.elapsed(), ..Usage::default() } };
+        let start::Started { child, piped } = match start::start(order) {
+            Ok(started) => started,
+            Err(words) => return self.answer(&Answer::Ended(number, ended(Cause::NotStarted(words))), true),
+        };
+        let pid = Pid::from_child(&child);
+        let piped = piped.and_then(|(pipe, log)| {
+            let (texts, keep) = order.hide.as_ref()?;
+            Piped::new(pipe, log, texts.iter().map(|text| text.0.to_vec()).collect(), *keep).ok()
+        });
+        if self.running.is_empty() && self.strays.is_empty() {
+            self.next_tick = started + TICK;
+        }
+        self.running.push(Running {
+            number,
+            pid,
+            watch: watch(pid),
+            mark: order.env.iter().rev().find(|(key, _)| key.0 == mark::VARIABLE.as_bytes()).map_or(Vec::new(), |(_, value)| value.0.to_vec()),
+            started,
+            // A time beyond all clocks is no limit.
+            deadline: order.timeout.and_then(|timeout| Some((started.checked_add(timeout)?, timeout))),
+            grace: order.grace,
+            log: order.log.0.to_vec(),
+            piped,
+            log_cut: LOG_KEEP / 2,
+            why: None,
+            asked: false,
+            kill_at: None,
+            exited: None,
+            look_at: None,
+        });
+        self.answer(&Answer::Placed(number), false);
+    }
+
+    /// SIGTERM to the group now, SIGKILL after `grace`. Whether it is new that it is to stop.
+    fn stop(&mut self, number: u64, why: Why, grace: Duration) -> bool {
+        let Some(running) = self.running.iter_mut().find(|running| running.number == number) else { return false };
+        let now = Instant::now();
+        // Another cause does not change the first one, but may shorten the time.
+        let kill_at = now.checked_add(grace);
+        let first = running.why.is_none() && running.exited.is_none();
+        if running.exited.is_none() {
+            running.why.get_or_insert(why);
+        }
+        running.deadline = None;
+        running.kill_at = match (running.kill_at, kill_at) {
+            (Some(old), Some(new)) => Some(old.min(new)),
+            (old, new) => old.or(new),
+        };
+        if !running.asked {
+            running.asked = true;
+            ask(running.pid);
+        }
+        if running.kill_at.is_some_and(|at| at <= now) {
+            let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
+        }
+        if running.exited.is_some() {
+            running.look_at = Some(now);
+        }
+        first
+    }
+
+    /// What left the groups of these by `setsid` while they run.
+    fn signal_marked(&self, numbers: &[u64], signal: Signal) {
+        if numbers.is_empty() {
+            return;
+        }
+        let stopping: Vec<&Running> = self.running.iter().filter(|running| numbers.contains(&running.number)).collect();
+        for found in mark::find(|mark| stopping.iter().any(|running| is_mark(mark, &running.mark))) {
+            let group = process::stat(found.pid).map(|stat| stat.group);
+            if !stopping.iter().any(|running| Some(running.pid.as_raw_pid()) == group) {
+                mark::signal(&found, signal);
+                if signal == Signal::TERM {
+                    mark::signal(&found, Signal::CONT);
+                }
+            }
+        }
+    }
+
+    fn read_output(&mut self, number: u64) {
+        if let Some(running) = self.running.iter_mut().find(|running| running.number == number)
+            && running.piped.as_mut().is_some_and(|piped| !piped.take())
+            && let Some(piped) = running.piped.take()
+        {
+            piped.finish();
+        }
+    }
+
+    /// Looks whether a leader has exited, and ends it if nothing of it is left.
+    fn look(&mut self, number: u64) {
+        let Some(at) = self.running.iter().position(|running| running.number == number) else { return };
+        let Some(running) = self.running.get_mut(at) else { return };
+        let now = Instant::now();
+        if running.exited.is_none() {
+            let status = rustix::process::waitid(WaitId::Pid(running.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+            let well = match status {
+                Ok(Some(status)) => status.exit_status() == Some(0) && running.why.is_none(),
+                Ok(None) | Err(Errno::INTR) => return,
+                // It cannot be another's child: someone traces us. Nothing is known about its end.
+                Err(_) => false,
+            };
+            running.exited = Some(Exit { well, wall: now - running.started, at: now });
+            running.watch = None;
+            running.deadline = None;
+        }
+        running.look_at = None;
+        if self.is_clean(at, now) {
+            self.finish(at);
+        }
+    }
+
+    /// Whether nothing of a command whose leader has exited still runs. If something does, it is
+    /// asked to stop, and `look_at` says when to look again.
+    fn is_clean(&mut self, at: usize, now: Instant) -> bool {
+        if cfg!(not(target_os = "linux")) {
+            if let Some(running) = self.running.get(at) {
+                let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
+            }
+            return true;
+        }
+        let listed = self.list_children();
+        let Some(running) = self.running.get_mut(at) else { return true };
+        let Some(exit) = running.exited else { return false };
+        if listed && !self.strays.values().any(|stray| stray.owner == Some(running.number)) {
+            return true;
+        }
+        let left = Left::of(running.pid, (!exit.well).then_some(&running.mark));
+        if left.is_empty() {
+            return true;
+        }
+        let since = now - exit.at;
+        if exit.well && !running.asked && since < LEAVE {
+            running.look_at = Some(exit.at + LEAVE);
+            return false;
+        }
+        if !running.asked || running.why.is_none() {
+            if !running.asked {
+                running.asked = true;
+                ask(running.pid);
+            }
+            let soon = now.checked_add(SOON.min(running.grace));
+            running.kill_at = running.kill_at.or(soon);
+            for found in &left.marked {
+                mark::signal(found, Signal::TERM);
+                mark::signal(found, Signal::CONT);
+            }
+        }
+        if let Some(kill_at) = running.kill_at.filter(|&at| at <= now) {
+            let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
+            for found in &left.marked {
+                mark::signal(found, Signal::KILL);
+            }
+            if now - kill_at > PATIENCE {
+                let names: Vec<String> = left.all().map(shown).collect();
+                let (number, note) = (running.number, format!("even SIGKILL did not end {}", names.join(", ")));
+                self.answer(&Answer::Note(number, note), true);
+                return true;
+            }
+        }
+        // Most end within a moment; the longer it takes, the rarer the looks.
+        let pause = (since / 4).clamp(Duration::from_millis(2), Duration::from_millis(50));
+        let next = now + pause;
+        running.look_at = Some(running.kill_at.filter(|&at| at > now).map_or(next, |at| at.min(next)));
+        false
+    }
+
+    /// Reads the list of our children and learns which we did not start. Whether there is a list.
+    fn list_children(&mut self) -> bool {
+        let Some(file) = &self.children else { return false };
+        let mut text = vec![0; 4096];
+        let mut length = 0;
+        loop {
+            match file.read_at(text.get_mut(length..).unwrap_or_default(), length as u64) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return false,
+            }
+            if length == text.len() {
+                text.resize(length * 2, 0);
+            } else if length < text.len() - 16 {
+                // The whole list came at once.
+                break;
+            }
+        }
+        let text = text.get(..length).unwrap_or_default();
+        for word in text.split(|b| b.is_ascii_whitespace()) {
+            let Some(pid) = std::str::from_utf8(word).ok().and_then(|word| word.parse::<i32>().ok()).and_then(Pid::from_raw) else { continue };
+            if self.strays.contains_key(&pid.as_raw_pid()) || self.running.iter().any(|running| running.pid == pid) {
+                continue;
+            }
+            if reaped(pid) {
+                continue;
+            }
+            let owner = self.owner(pid);
+            self.strays.insert(pid.as_raw_pid(), Stray { owner, watch: watch(pid) });
+        }
+        true
+    }
+
+    /// Whose an orphan is.
+    fn owner(&self, pid: Pid) -> Option<u64> {
+        let group = rustix::process::getpgid(Some(pid)).ok();
+        let mark = || process::variable(pid.as_raw_pid(), mark::VARIABLE);
+        let by_group = self.running.iter().find(|running| Some(running.pid) == group);
+        let by_mark = || mark().and_then(|mark| self.running.iter().find(|running| is_mark(&mark, &running.mark)));
+        by_group.or_else(by_mark).map(|running| running.number)
+    }
+
+    /// Reaps orphans that have ended; whose command waits for that is looked at.
+    fn reap_strays(&mut self) {
+        let mut owners = Vec::new();
+        self.strays.retain(|&pid, stray| {
+            let gone = Pid::from_raw(pid).is_none_or(reaped);
+            if gone {
+                owners.extend(stray.owner);
+            }
+            !gone
+        });
+        owners.dedup();
+        for number in owners {
+            if self.running.iter().any(|running| running.number == number && running.exited.is_some()) {
+                self.look(number);
+            }
+        }
+    }
+
+    /// Nothing of it runs: reaps the leader and answers.
+    fn finish(&mut self, at: usize) {
+        let running = self.running.swap_remove(at);
+        if let Some(piped) = running.piped {
+            piped.finish();
+        }
+        let pid = running.pid.as_raw_pid();
+        // Its counters are there until it is reaped.
+        let disk = process::disk_bytes(pid);
+        let used = wait4::try_wait4_pid(pid as u32);
+        let wall = running.exited.map_or_else(|| running.started.elapsed(), |exit| exit.wall);
+        let mut usage = Usage { wall, read: disk.map(|d| d.0), written: disk.map(|d| d.1), ..Usage::default() };
+        let mut cause = Cause::Lost("nobody knows how it ended".into());
+        if let Ok(Some(used)) = used {
+            usage.user = used.rusage.utime;
+            usage.system = used.rusage.stime;
+            usage.peak = Some(used.rusage.maxrss);
+            cause = match (used.status.code(), used.status.signal()) {
+                (Some(0), _) => Cause::Success,
+                (Some(code), _) => Cause::Exit(code),
+                (None, signal) => Cause::Signal(signal.unwrap_or_default()),
+            };
+        }
+        cause = match running.why {
+            Some(Why::Timeout(after)) => Cause::Timeout(after),
+            Some(Why::Cancelled) => Cause::Cancelled,
+            // A shell says 137 if its command was killed.
+            None if matches!(cause, Cause::Signal(9) | Cause::Exit(137)) && self.out_of_memory() => {
+                Cause::OutOfMemory { limit: process::cgroup_memory_limit() }
+            }
+            None => cause,
+        };
+        // What is left of a success left its group on purpose. It is nobody's from now on.
+        let mut left: Vec<i32> = Vec::new();
+        for (&pid, stray) in &mut self.strays {
+            if stray.owner == Some(running.number) {
+                stray.owner = None;
+                left.push(pid);
+            }
+        }
+        left.sort_unstable();
+        if cause.is_success() && !left.is_empty() {
+            let names: Vec<String> = left.into_iter().map(shown).collect();
+            let it = if names.len() == 1 { "it left its process group" } else { "they left their process group" };
+            self.answer(&Answer::Note(running.number, format!("left running: {} ({it})", names.join(", "))), false);
+        }
+        self.answer(&Answer::Ended(running.number, Ended { cause, usage }), true);
+    }
+
+    /// Whether the kernel has killed something for want of memory since this was asked last.
+    fn out_of_memory(&mut self) -> bool {
+        let now = process::out_of_memory_kills();
+        let before = std::mem::replace(&mut self.oom_kills, now);
+        matches!((before, now), (Some(before), Some(now)) if now > before)
+    }
+
+    fn timers(&mut self) {
+        let now = Instant::now();
+        let mut stopping = Vec::new();
+        let mut killing = Vec::new();
+        let mut looking = Vec::new();
+        for running in &mut self.running {
+            if let Some((time, limit)) = running.deadline
+                && time <= now
+            {
+                stopping.push((running.number, limit, running.grace));
+            }
+            if running.exited.is_some() {
+                if running.look_at.is_some_and(|at| at <= now) {
+                    looking.push(running.number);
+                }
+            } else if running.kill_at.is_some_and(|at| at <= now) {
+                let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
+                // Again if that was not enough: what it starts at this moment.
+                running.kill_at = Some(now + TICK);
+                killing.push(running.number);
+            }
+        }
+        for &(number, limit, grace) in &stopping {
+            self.stop(number, Why::Timeout(limit), grace);
+        }
+        let stopping: Vec<u64> = stopping.into_iter().map(|(number, ..)| number).collect();
+        self.signal_marked(&stopping, Signal::TERM);
+        self.signal_marked(&killing, Signal::KILL);
+        for number in looking {
+            self.look(number);
+        }
+        if now >= self.next_tick && !(self.running.is_empty() && self.strays.is_empty()) {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+    }
+
+    /// What long running commands need: their dead orphans reaped, their logs kept short.
+    fn tick(&mut self, now: Instant) {
+        self.list_children();
+        self.reap_strays();
+        for running in &mut self.running {
+            if running.piped.is_none() && now - running.started >= TICK {
+                shorten_log(running);
+            }
+        }
+        // Where there is nothing to poll, this is how ends are seen.
+        let unwatched: Vec<u64> = self.running.iter().filter(|r| r.watch.is_none() && r.exited.is_none()).map(|r| r.number).collect();
+        if !unwatched.is_empty() {
+            self.next_tick = now + Duration::from_millis(3);
+        }
+        for number in unwatched {
+            self.look(number);
+        }
+    }
+
+    fn answer(&mut self, answer: &Answer, now: bool) {
+        // Only a message of over 64 MiB cannot be written, and none is.
+        let _ = put(answer, &mut self.out);
+        let at = Instant::now();
+        let at = if now { at } else { at + LAZY };
+        self.send_at = Some(self.send_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// Sends what is due, as much as flow takes.
+    fn send(&mut self) {
+        if self.send_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        match rustix::net::send(&self.socket, &self.out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => {
+                self.out.drain(..count);
+                if self.out.is_empty() {
+                    self.send_at = None;
+                }
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // flow is gone; its end of the socket says so next.
+            Err(_) => {
+                self.out.clear();
+                self.send_at = None;
+            }
+        }
+    }
+
+    /// flow is gone: nothing it started may write any more.
+    fn kill_everything(&mut self) {
+        for running in &self.running {
+            let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
+        }
+        let marks: Vec<Vec<u8>> = self.running.iter().map(|running| running.mark.clone()).collect();
+        if !marks.is_empty() {
+            mark::stop_all(|found| marks.iter().any(|mark| is_mark(found, mark)), Duration::ZERO);
+        }
+    }
+}
+
+/// What [`Launcher::wait`] saw.
+#[derive(Default)]
+struct Ready {
+    orders: bool,
+    strays: bool,
+    exited: Vec<u64>,
+    output: Vec<u64>,
+}
+
+/// What a polled descriptor stands for.
+enum Means {
+    Socket,
+    Leader(u64),
+    Output(u64),
+    Stray,
+}
+
+/// What of a command lives on after its leader.
+struct Left {
+    group: Vec<i32>,
+    marked: Vec<Found>,
+}
+
+impl Left {
+    /// Searches for the group, and outside of it for the mark if one is given.
+    fn of(leader: Pid, mark: Option<&Vec<u8>>) -> Left {
+        let leader = leader.as_raw_pid();
+        let stats = process::all().into_iter().filter(|&pid| pid != leader).filter_map(process::stat);
+        let group: Vec<i32> = stats.filter(|stat| stat.group == leader && !stat.ended).map(|stat| stat.pid).collect();
+        let mut marked = mark.map_or(Vec::new(), |mark| mark::find(|found| is_mark(found, mark)));
+        marked.retain(|found| !group.contains(&found.pid));
+        Left { group, marked }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.group.is_empty() && self.marked.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = i32> {
+        self.group.iter().copied().chain(self.marked.iter().map(|found| found.pid))
+    }
+}
+
+/// A command without a mark has nothing that could be found by it.
+fn is_mark(found: &[u8], mark: &[u8]) -> bool {
+    !mark.is_empty() && found == mark
+}
+
+/// Asks a group to end. A stopped process sees that only when it goes on.
+fn ask(group: Pid) {
+    let _ = rustix::process::kill_process_group(group, Signal::TERM);
+    let _ = rustix::process::kill_process_group(group, Signal::CONT);
+}
+
+/// Something to poll that is readable when a child has ended.
+fn watch(pid: Pid) -> Option<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    return rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
+/// Reaps a child that has ended; whether it is gone.
+fn reaped(pid: Pid) -> bool {
+    match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Ok(status) => status.is_some(),
+        Err(error) => error == Errno::CHILD,
+    }
+}
+
+/// A process for people.
+fn shown(pid: i32) -> String {
+    match process::program_name(pid) {
+        Some(name) => format!("{name} (process {pid})"),
+        None => format!("process {pid}"),
+    }
+}
+
+/// Cuts the middle out of a log that grew too long.
+fn shorten_log(running: &mut Running) {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&running.log));
+    let Ok(size) = std::fs::metadata(path).map(|meta| meta.len()) else { return };
+    let until = size.saturating_sub(LOG_KEEP / 2);
+    if until < running.log_cut + (1 << 20) {
+        return;
+    }
+    if let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
+        && punch(&file, running.log_cut, until - running.log_cut)
+    {
+        running.log_cut = until;
+    }
+}

@@ -1,0 +1,176 @@
+//! A log whose secrets are hidden: bytes come from a pipe and go to the log with each secret text
+//! replaced.
+//!
+//! Owns finding the texts across the borders of what is read at once, and cutting the middle out of
+//! a log that grows too long. Waits for nothing: it takes what is there. Must hold: no byte of a
+//! text to hide reaches the log as long as it could still be the beginning of one.
+
+use std::fs::File;
+use std::io::{PipeReader, Read, Seek, SeekFrom, Write};
+
+/// What stands in the log instead of a secret.
+const HIDDEN: &[u8] = b"***";
+
+/// Bytes read at once.
+const PIECE: usize = 64 << 10;
+
+/// Finds texts in a stream and replaces them.
+pub struct Masker {
+    /// Longest first, so that a secret that begins with another is hidden whole.
+    texts: Vec<Vec<u8>>,
+    /// What came and may be the beginning of a text.
+    held: Vec<u8>,
+}
+
+impl Masker {
+    /// Hides these texts; empty ones are ignored.
+    pub fn new(texts: impl IntoIterator<Item = Vec<u8>>) -> Masker {
+        let mut texts: Vec<Vec<u8>> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Masker { texts, held: Vec::new() }
+    }
+
+    /// Takes what came, and appends to `out` what may be shown; at the `end`, everything.
+    pub fn pass(&mut self, came: &[u8], end: bool, out: &mut Vec<u8>) {
+        self.held.extend_from_slice(came);
+        let mut at = 0;
+        while let Some(rest) = self.held.get(at..).filter(|rest| !rest.is_empty()) {
+            if let Some(text) = self.texts.iter().find(|text| rest.starts_with(text)) {
+                // A longer text may still be coming: wait for it, else hide this one.
+                let longer = self.texts.iter().any(|other| other.len() > rest.len() && other.starts_with(rest));
+                if longer && !end {
+                    break;
+                }
+                out.extend_from_slice(HIDDEN);
+                at += text.len();
+            } else if !end && self.texts.iter().any(|text| text.len() > rest.len() && text.starts_with(rest)) {
+                break;
+            } else {
+                out.extend(rest.first());
+                at += 1;
+            }
+        }
+        self.held.drain(..at);
+    }
+}
+
+/// The log of a command whose output comes through a pipe.
+pub struct Piped {
+    /// To poll.
+    pub pipe: PipeReader,
+    log: File,
+    masker: Masker,
+    keep: u64,
+    written: u64,
+    /// Bytes before it may have been cut out.
+    cut: u64,
+    buffer: Vec<u8>,
+}
+
+impl Piped {
+    /// The log gets what comes from the pipe; about `keep` bytes of it stay.
+    pub fn new(pipe: PipeReader, log: File, texts: Vec<Vec<u8>>, keep: u64) -> std::io::Result<Piped> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Piped { pipe, log, masker: Masker::new(texts), keep, written: 0, cut: keep / 2, buffer: Vec::new() })
+    }
+
+    /// Takes what is in the pipe. Whether more can come.
+    pub fn take(&mut self) -> bool {
+        let mut piece = vec![0; PIECE];
+        // One writer must not keep us here.
+        for _ in 0..8 {
+            match self.pipe.read(&mut piece) {
+                Ok(0) => return false,
+                Ok(count) => self.write(piece.get(..count).unwrap_or_default(), false),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+
+    /// Takes the rest: nothing of the command runs any more.
+    pub fn finish(mut self) {
+        // A process that was left running may write for ever: a pipe's whole room is enough.
+        for _ in 0..4 {
+            if !self.take() {
+                break;
+            }
+        }
+        self.write(&[], true);
+    }
+
+    fn write(&mut self, came: &[u8], end: bool) {
+        let mut out = std::mem::take(&mut self.buffer);
+        out.clear();
+        self.masker.pass(came, end, &mut out);
+        // A log that cannot be written (a full disk) must not stop the command.
+        let _ = self.log.write_all(&out);
+        self.written += out.len() as u64;
+        self.buffer = out;
+        if self.keep > 0 && self.written > self.keep + (1 << 20) {
+            self.cut_middle();
+        }
+    }
+
+    /// Keeps the first half of `keep` and the last, where the file system can make holes; where it
+    /// cannot, the file is begun anew after its first half.
+    fn cut_middle(&mut self) {
+        let until = self.written - self.keep / 2;
+        if punch(&self.log, self.cut, until - self.cut) {
+            self.cut = until;
+        } else if self.log.set_len(self.keep / 2).is_ok() && self.log.seek(SeekFrom::End(0)).is_ok() {
+            self.written = self.keep / 2;
+        }
+    }
+}
+
+/// Makes a hole in a file; whether it could.
+pub fn punch(file: &File, from: u64, length: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        length == 0 || fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, length).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, from, length);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(texts: &[&str], pieces: &[&str]) -> String {
+        let mut masker = Masker::new(texts.iter().map(|text| text.as_bytes().to_vec()));
+        let mut out = Vec::new();
+        for piece in pieces {
+            masker.pass(piece.as_bytes(), false, &mut out);
+        }
+        masker.pass(&[], true, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_hidden_however_it_is_cut() {
+        let text = "a key=hunter2 and hunter22, hunt";
+        for cut in 0..text.len() {
+            for next in cut..text.len() {
+                let pieces = [&text[..cut], &text[cut..next], &text[next..]];
+                assert_eq!(mask(&["hunter2", "hunter22", ""], &pieces), "a key=*** and ***, hunt");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_that_cannot_be_a_secret() {
+        let mut masker = Masker::new([b"secret".to_vec()]);
+        let mut out = Vec::new();
+        masker.pass(b"progress 10 %\rse", false, &mut out);
+        assert_eq!(out, b"progress 10 %\r");
+        masker.pass(b"t", false, &mut out);
+        assert_eq!(out, b"progress 10 %\rset");
+    }
+}

@@ -5,3 +5,4 @@ pub mod beneath;
 
 pub mod process;
 pub mod signal;
+pub mod clock;

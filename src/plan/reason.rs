@@ -8,7 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::name::{RelPath, TaskName};
-use crate::record::manifest::{Key, Manifest, Part};
+use crate::record::manifest::{Key, Manifest};
+// What a `Reason` holds, for those who word reasons and may name `plan` only.
+pub use crate::record::manifest::{Content, Part};
 
 /// One reason to run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,4 +1,6 @@
 //! What the file says.
 
+pub mod read;
 pub mod spec;
+pub mod words;
 pub mod yaml;

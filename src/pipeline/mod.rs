@@ -1,1 +1,3 @@
 //! What the file says.
+
+pub mod scope;

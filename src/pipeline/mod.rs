@@ -4,3 +4,4 @@ pub mod read;
 pub mod spec;
 pub mod words;
 pub mod yaml;
+pub mod scope;

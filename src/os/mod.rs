@@ -1,8 +1,6 @@
 //! All contact with the machine: files, processes, signals, locks, clocks.
 
 pub mod beneath;
-//! os
-
+pub mod clock;
 pub mod process;
 pub mod signal;
-pub mod clock;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::attempt::Wants;
 use crate::diag::{Diagnostic, Lines, Place, Sources, Span};
-use crate::graph::fanout::{Combination, MOST_TASKS, at_words, combinations};
+use crate::graph::fanout::{Combination, MOST_TASKS, at_words, combinations, printed};
 use crate::graph::inputs::{Resolver, WrittenInput, value_of};
 use crate::graph::link::{self, Outputs};
 use crate::graph::{Command, Edge, Edges, Graph, Input, Late, Look, Output, Places, Source, Stage, Task, Tool};
@@ -18,10 +18,10 @@ use crate::name::{RelPath, StageId, TaskId, TaskName};
 use crate::pattern::{self, Pattern};
 use crate::near::nearest;
 use crate::pipeline::config;
-use crate::pipeline::scope::{Scope, Val};
+use crate::pipeline::scope::{Scope, Val, Volatile};
 use crate::pipeline::shell::{self, ShellKind};
 use crate::pipeline::spec::{self, Pipeline, Variable, Words};
-use crate::pipeline::template::{Fault, Reads, Template, Volatile};
+use crate::pipeline::template::{Fault, Reads, Template};
 use crate::value::{Data, Value};
 
 /// The shell a `cmd` is handed to unless the stage says otherwise: a failing producer in a pipe is a
@@ -140,9 +140,9 @@ impl<'a> Compiler<'a> {
         if prepared.template.is_plain() {
             return Some(prepared.words.text.clone());
         }
-        match prepared.template.text(scope, &Volatile::ByName) {
+        match prepared.template.text(scope, Volatile::ByName) {
             Ok((text, read)) => {
-                reads.merge(read);
+                reads.add(read);
                 Some(text)
             }
             Err(faults) => {
@@ -157,16 +157,16 @@ impl<'a> Compiler<'a> {
         if prepared.template.is_plain() || !prepared.template.single() {
             return self.text(prepared, scope, reads).map(|text| vec![text]);
         }
-        match prepared.template.value(scope, &Volatile::ByName) {
+        match prepared.template.value(scope, Volatile::ByName) {
             Ok((value, read)) => {
-                reads.merge(read);
+                reads.add(read);
                 let list = match value {
                     Val::Null => Vec::new(),
                     Val::List(list) => list,
                     Val::Entries(list) => list.into_iter().map(|(_, item)| item).collect(),
                     other => vec![other],
                 };
-                let texts: Option<Vec<String>> = list.iter().map(Val::spelling).collect();
+                let texts: Option<Vec<String>> = list.iter().map(printed).collect();
                 if texts.is_none() {
                     self.faults.push(Diagnostic::error("not_text", prepared.words.at, "this yields a list in a list, or a map").label("each entry must be one text"));
                 }
@@ -377,7 +377,7 @@ impl<'a> Compiler<'a> {
             match prepared.input {
                 spec::Input::Text(words) => {
                     let Some(main) = &prepared.main else { continue };
-                    let glob = pattern::is_pattern(&main.template.literal());
+                    let glob = pattern::is_pattern(&outside_holes(&main.words.text));
                     for text in self.texts(main, scope, reads).unwrap_or_default() {
                         written.push(match glob {
                             true => WrittenInput::Glob { entry, pattern: text, exclude: Vec::new(), optional: false, at: words.at },
@@ -574,9 +574,9 @@ impl<'a> Compiler<'a> {
                 None => None,
                 Some(prepared) if needs_inputs && prepared.template.uses("inputs") => Some(prepared.words.text.clone()),
                 Some(prepared) if prepared.template.is_plain() => Some(prepared.words.text.clone()),
-                Some(prepared) => match prepared.template.text(&scope, &Volatile::ByName) {
+                Some(prepared) => match prepared.template.text(&scope, Volatile::ByName) {
                     Ok((text, read)) => {
-                        reads.merge(read);
+                        reads.add(read);
                         Some(text)
                     }
                     Err(list) => {
@@ -778,10 +778,10 @@ fn render_command(commands: &CommandTemplates<'_>, scope: &Scope, kind: ShellKin
             words.push(prepared.words.text.clone());
             continue;
         }
-        let result = if commands.argv { argv_words(&prepared.template, scope) } else { prepared.template.command(scope, &Volatile::ByName, kind).map(|(text, reads)| (vec![text], reads)) };
+        let result = if commands.argv { argv_words(&prepared.template, scope) } else { prepared.template.command(scope, Volatile::ByName, kind).map(|(text, reads)| (vec![text], reads)) };
         match result {
             Ok((list, read)) => {
-                reads.merge(read);
+                reads.add(read);
                 words.extend(list);
             }
             Err(list) => {
@@ -795,11 +795,11 @@ fn render_command(commands: &CommandTemplates<'_>, scope: &Scope, kind: ShellKin
 
 /// A word of `argv`: a hole alone may yield several words.
 pub fn argv_words(template: &Template, scope: &Scope) -> Result<(Vec<String>, Reads), Vec<Fault>> {
-    argv_words_with(template, scope, &Volatile::ByName)
+    argv_words_with(template, scope, Volatile::ByName)
 }
 
 /// The same, with values for what is volatile.
-pub fn argv_words_with(template: &Template, scope: &Scope, volatile: &Volatile<'_>) -> Result<(Vec<String>, Reads), Vec<Fault>> {
+pub fn argv_words_with(template: &Template, scope: &Scope, volatile: Volatile<'_>) -> Result<(Vec<String>, Reads), Vec<Fault>> {
     if !template.single() {
         return template.text(scope, volatile).map(|(text, reads)| (vec![text], reads));
     }
@@ -813,8 +813,8 @@ pub fn argv_words_with(template: &Template, scope: &Scope, volatile: &Volatile<'
     let mut words = Vec::with_capacity(list.len());
     for item in list {
         match item {
-            Val::List(inner) => words.extend(inner.iter().filter_map(Val::spelling)),
-            other => words.extend(other.spelling()),
+            Val::List(inner) => words.extend(inner.iter().filter_map(printed)),
+            other => words.extend(printed(&other)),
         }
     }
     Ok((words, reads))
@@ -838,4 +838,19 @@ fn leaves(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
         }
         _ => out.push((name.to_string(), value.canonical())),
     }
+}
+
+/// A text without its templates: what was written by hand.
+fn outside_holes(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${{") {
+        out.push_str(&rest[..start]);
+        match rest[start..].find("}}") {
+            Some(end) => rest = &rest[start + end + 2..],
+            None => return out,
+        }
+    }
+    out.push_str(rest);
+    out
 }

@@ -5,9 +5,9 @@
 //! error, never one task.
 
 use crate::diag::{Diagnostic, Span};
-use crate::pipeline::scope::{RESERVED, Scope, Val};
+use crate::pipeline::scope::{RESERVED, Scope, Val, Volatile};
 use crate::pipeline::spec::{Axis, Items, Stage, Words};
-use crate::pipeline::template::{Fault, Template, Volatile, expression};
+use crate::pipeline::template::{Fault, Template, expression};
 use crate::value::{Data, Scalar, Style, Value};
 
 /// One combination of a stage's axes.
@@ -93,7 +93,7 @@ fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>)
 }
 
 fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<(Val, Vec<String>)> {
-    let result = expression(&words.text).and_then(|expression| expression.value(scope, &Volatile::ByName));
+    let result = expression(&words.text).and_then(|expression| expression.value(scope, Volatile::ByName));
     match result {
         Ok((value, reads)) => Some((value, reads.config.into_iter().collect())),
         Err(list) => {
@@ -130,9 +130,9 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
                 }
             };
             let result = if template.single() {
-                template.value(scope, &Volatile::ByName)
+                template.value(scope, Volatile::ByName)
             } else {
-                template.text(scope, &Volatile::ByName).map(|(text, reads)| (Val::Text(text), reads))
+                template.text(scope, Volatile::ByName).map(|(text, reads)| (Val::Text(text), reads))
             };
             match result {
                 Ok((value, read)) => {
@@ -187,7 +187,7 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                     Val::Map(fields) => {
                         let named = fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
                         let key = match named {
-                            Some((field, value)) => match value.spelling() {
+                            Some((field, value)) => match printed(&value) {
                                 Some(key) => key,
                                 None => return fail(faults, format!("item {} of axis `{axis}` has a `{field}` that is no text", index + 1), "a key is one text"),
                             },
@@ -197,7 +197,7 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                     }
                     Val::Item { key, fields } => keyed.push((key.clone(), Val::Item { key, fields })),
                     Val::Null => return fail(faults, format!("item {} of axis `{axis}` is null", index + 1), "an item needs a value"),
-                    scalar => match scalar.spelling() {
+                    scalar => match printed(&scalar) {
                         Some(key) => keyed.push((key, scalar)),
                         None => return fail(faults, format!("item {} of axis `{axis}` is a list", index + 1), "an item is a text, a number or a map"),
                     },
@@ -220,10 +220,15 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
         Val::Entries(list) => keyed_entries(list, at, axis, faults),
         Val::Null => fail(faults, format!("axis `{axis}` is null"), "a list or a map is needed"),
         other => {
-            let shown = other.spelling().unwrap_or_default();
+            let shown = printed(&other).unwrap_or_default();
             fail(faults, format!("axis `{axis}` is one value, `{shown}`"), &format!("for one item write `[{shown}]`"))
         }
     }
+}
+
+/// What a value prints as; `None` for null, lists and maps.
+pub fn printed(value: &Val) -> Option<String> {
+    value.print().map(str::to_string)
 }
 
 /// An item of a map: its fields, and `key`.

@@ -308,7 +308,7 @@ impl<'a> Resolver<'a> {
         };
         let Some(pattern) = parse(text, faults) else { return };
         let excluded: Vec<Pattern> = exclude.iter().filter_map(|text| parse(text, faults)).collect();
-        let base = pattern.base();
+        let base = RelPath(pattern.literal_prefix().into());
         // A glob that looks into another task's folder output is answered when that task is up to date.
         let makers = outputs.folders_around(&base);
         if !makers.is_empty() {
@@ -346,7 +346,7 @@ impl<'a> Resolver<'a> {
             }
         }
         for (path, task, folder) in outputs.below_with_paths(&base) {
-            if folder != pattern.wants_folders() || !pattern.matches(path.as_str()) {
+            if folder != pattern.folders_only() || !pattern.finds(path.as_str()) {
                 continue;
             }
             if task == id {
@@ -355,7 +355,7 @@ impl<'a> Resolver<'a> {
                 found.insert(path.clone(), Some(task));
             }
         }
-        found.retain(|path, _| !excluded.iter().any(|pattern| pattern.matches(path.as_str())));
+        found.retain(|path, _| !excluded.iter().any(|pattern| pattern.finds(path.as_str())));
         if let Some(own) = own {
             faults.push(
                 Diagnostic::warning("own_output_in_glob", at, format!("`{text}` matches `{own}`, which `{}` makes itself", tasks[id.index()].name))
@@ -376,7 +376,7 @@ impl<'a> Resolver<'a> {
                 resolved.edges.push((task, Edge::File));
             }
             resolved.values[entry as usize].1.push(path.clone());
-            resolved.inputs.push(Input { entry, source: Source::Path { path, folder: pattern.wants_folders(), from }, optional: false });
+            resolved.inputs.push(Input { entry, source: Source::Path { path, folder: pattern.folders_only(), from }, optional: false });
         }
     }
 }

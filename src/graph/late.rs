@@ -8,7 +8,8 @@ use crate::graph::inputs::{Named, value_of};
 use crate::graph::{Command, Graph, Late, Task};
 use crate::name::TaskId;
 use crate::pipeline::shell::{self, ShellKind};
-use crate::pipeline::template::{Template, Volatile};
+use crate::pipeline::scope::Volatile;
+use crate::pipeline::template::Template;
 
 /// A command and its variables, ready to be started or to be hashed.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,7 +22,7 @@ pub struct Rendered {
 
 /// A task's command and variables. `inputs`: the paths of each entry, where they are known only now.
 /// An error is worded for people.
-pub fn render(graph: &Graph, id: TaskId, inputs: Option<Vec<Named>>, volatile: &Volatile<'_>) -> Result<Rendered, String> {
+pub fn render(graph: &Graph, id: TaskId, inputs: Option<Vec<Named>>, volatile: Volatile<'_>) -> Result<Rendered, String> {
     let task = graph.task(id);
     let Some(late) = &task.late else {
         return Ok(Rendered { command: task.command.clone(), env: task.env.clone() });
@@ -32,7 +33,7 @@ pub fn render(graph: &Graph, id: TaskId, inputs: Option<Vec<Named>>, volatile: &
     fill(graph, task, late, inputs, volatile).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
 }
 
-fn fill(graph: &Graph, task: &Task, late: &Late, inputs: Option<Vec<Named>>, volatile: &Volatile<'_>) -> Result<Rendered, Vec<crate::pipeline::template::Fault>> {
+fn fill(graph: &Graph, task: &Task, late: &Late, inputs: Option<Vec<Named>>, volatile: Volatile<'_>) -> Result<Rendered, Vec<crate::pipeline::template::Fault>> {
     let mut scope = late.scope.clone();
     if late.inputs {
         scope.set("inputs", value_of(inputs.unwrap_or_default(), false, &task.dir));

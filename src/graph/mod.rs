@@ -22,7 +22,6 @@ use crate::pipeline::spec::Runs;
 use crate::value::Value;
 
 pub mod compile;
-pub mod draw;
 pub mod fanout;
 pub mod inputs;
 pub mod late;

@@ -193,7 +193,7 @@ fn path(on: &Selectable<'_>, text: &str) -> Result<Vec<TaskId>, SelectFault> {
     if below.is_empty() && crate::pattern::is_pattern(text)
         && let Ok(pattern) = Pattern::parse(path.as_str())
     {
-        below = outputs.below_with_paths(&pattern.base()).filter(|(path, _, _)| pattern.matches(path.as_str())).map(|(_, task, _)| task).collect();
+        below = outputs.below_with_paths(&RelPath(pattern.literal_prefix().into())).filter(|(path, _, _)| pattern.finds(path.as_str())).map(|(_, task, _)| task).collect();
     }
     if below.is_empty() {
         let paths: Vec<String> = on.graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.to_string())).take(100_000).collect();

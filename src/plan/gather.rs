@@ -8,7 +8,7 @@ use crate::graph::late::{Rendered, render};
 use crate::graph::{Command, Graph, Source, Tool};
 use crate::hash::{Framed, Kind};
 use crate::name::{RelPath, TaskId, TaskName};
-use crate::pipeline::template::Volatile;
+use crate::pipeline::scope::Volatile;
 use crate::record::manifest::{Content, MANIFEST_VERSION, Manifest, Part};
 
 /// What is there now, as a manifest needs it.
@@ -92,7 +92,7 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
     }
     let rendered = match pending.is_some() && late {
         true => Rendered { command: task.command.clone(), env: task.env.clone() },
-        false => render(graph, id, late.then(|| values.clone()), &Volatile::ByName)?,
+        false => render(graph, id, late.then(|| values.clone()), Volatile::ByName)?,
     };
     let mut parts = Vec::with_capacity(8 + task.env.len() + task.settings.len() + task.tools.len() + inputs.len() + task.outputs.len());
     parts.push(Part::Version(MANIFEST_VERSION));

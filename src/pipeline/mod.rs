@@ -1,3 +1,5 @@
 //! What the file says.
 
 pub mod scope;
+pub mod shell;
+pub mod template;

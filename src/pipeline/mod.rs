@@ -8,3 +8,4 @@ pub mod spec;
 pub mod template;
 pub mod words;
 pub mod yaml;
+pub mod template;

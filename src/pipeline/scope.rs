@@ -5,6 +5,7 @@
 //! `1.10`), an item prints as its key, and a scope can be kept and read back (a task whose command is
 //! rendered late has its scope in the `state` file).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -139,20 +140,20 @@ impl Val {
     }
 
     /// A field of an item, a key of a map, or a name among entries (several of one name: a list).
-    pub fn field(&self, name: &str) -> Option<Val> {
+    pub fn field(&self, name: &str) -> Option<Cow<'_, Val>> {
         match self {
-            Val::Map(entries) => entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()),
+            Val::Map(entries) => entries.iter().find(|(key, _)| key == name).map(|(_, value)| Cow::Borrowed(value)),
             Val::Item { key, fields } => fields
                 .iter()
                 .find(|(field, _)| field == name)
-                .map(|(_, value)| value.clone())
-                .or_else(|| (name == "key").then(|| Val::Text(key.clone()))),
+                .map(|(_, value)| Cow::Borrowed(value))
+                .or_else(|| (name == "key").then(|| Cow::Owned(Val::Text(key.clone())))),
             Val::Entries(entries) => {
-                let mut found = entries.iter().filter(|(key, _)| key.as_deref() == Some(name)).map(|(_, value)| value.clone());
+                let mut found = entries.iter().filter(|(key, _)| key.as_deref() == Some(name)).map(|(_, value)| value);
                 let first = found.next()?;
                 match found.next() {
-                    None => Some(first),
-                    Some(second) => Some(Val::List([first, second].into_iter().chain(found).collect())),
+                    None => Some(Cow::Borrowed(first)),
+                    Some(second) => Some(Cow::Owned(Val::List([first, second].into_iter().chain(found).cloned().collect()))),
                 }
             }
             _ => None,
@@ -170,10 +171,10 @@ impl Val {
     }
 
     /// A member of a list or of entries; a negative index counts from the end.
-    pub fn index(&self, at: i64) -> Option<Val> {
+    pub fn index(&self, at: i64) -> Option<&Val> {
         let members = self.members()?;
         let at = if at < 0 { members.len().checked_sub(usize::try_from(at.unsigned_abs()).ok()?)? } else { usize::try_from(at).ok()? };
-        members.get(at).map(|&value| value.clone())
+        members.get(at).copied()
     }
 
     /// What it is, for messages: `a list`, `a map`, `text`, `a number`, `true or false`, `nothing`.
@@ -215,8 +216,8 @@ impl Val {
                 if names.is_empty() || entries.iter().any(|(name, _)| name.is_none()) {
                     write_list(self.members().unwrap_or_default().into_iter(), out);
                 } else {
-                    let values: Vec<(&str, Val)> = names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect();
-                    write_map(values.iter().map(|(name, value)| (*name, value)), out);
+                    let values: Vec<(&str, Cow<'_, Val>)> = names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect();
+                    write_map(values.iter().map(|(name, value)| (*name, value.as_ref())), out);
                 }
             }
         }
@@ -346,8 +347,8 @@ mod tests {
         check("/x", ["/x", "x", "x", "", "/"]);
         check("/", ["/", "", "", "", "/"]);
         let shown = Val::path_shown("sub/a.csv", "a.csv");
-        assert_eq!((shown.print(), shown.field("path")), (Some("a.csv"), Some(Val::text("sub/a.csv"))));
-        assert_eq!(shown.field("key"), Some(Val::text("a.csv")));
+        assert_eq!((shown.print(), shown.field("path").as_deref()), (Some("a.csv"), Some(&Val::text("sub/a.csv"))));
+        assert_eq!(shown.field("key").as_deref(), Some(&Val::text("a.csv")));
     }
 
     #[test]
@@ -366,8 +367,8 @@ mod tests {
     #[test]
     fn members_and_indexes() {
         let all = Val::Entries(vec![(Some("a".into()), Val::List(vec![Val::text("1"), Val::text("2")])), (None, Val::text("3"))]);
-        assert_eq!(all.index(2), Some(Val::text("3")));
-        assert_eq!(all.index(-3), Some(Val::text("1")));
+        assert_eq!(all.index(2), Some(&Val::text("3")));
+        assert_eq!(all.index(-3), Some(&Val::text("1")));
         assert_eq!((all.index(3), all.index(-4), all.index(i64::MIN)), (None, None, None));
         assert_eq!(Val::text("x").index(0), None);
     }

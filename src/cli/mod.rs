@@ -1,5 +1,7 @@
 //! The front door.
 
+pub mod render;
+
 use std::process::ExitCode;
 
 /// Runs the command line.

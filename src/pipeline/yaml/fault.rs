@@ -53,7 +53,11 @@ pub(super) fn control_character(text: &str, file: u32) -> Option<Diagnostic> {
         b'\r' => "a carriage return that ends no line".to_owned(),
         byte => format!("a control character (0x{byte:02X}) in the file"),
     };
-    Some(Diagnostic::error("control_character", span, message).label("here").hint("in `\"…\"` it can be written as an escape, such as `\\x1b`"))
+    Some(
+        Diagnostic::error("control_character", span, message)
+            .label("here")
+            .hint("in `\"…\"` it can be written as an escape, such as `\\x1b`"),
+    )
 }
 
 /// A second document.
@@ -63,7 +67,8 @@ pub(super) fn documents(at: Span) -> Diagnostic {
 
 /// Lists and maps nested too deep.
 pub(super) fn depth(at: Span) -> Diagnostic {
-    Diagnostic::error("too_deep", at, format!("lists and maps lie more than {} deep in each other", super::DEPTH)).label("too deep from here on")
+    Diagnostic::error("too_deep", at, format!("lists and maps lie more than {} deep in each other", super::DEPTH))
+        .label("too deep from here on")
 }
 
 /// Aliases that blow the file up.
@@ -129,7 +134,9 @@ impl State<'_> {
                 let word = rest(self.text, at);
                 let at = Span { end: (at + word.len()) as u32, ..here };
                 let fault = Diagnostic::error("syntax", at, "this line is neither `key: value` nor part of the text above");
-                fault.label("no `: ` here").hint("a key needs `: ` after it; a text of several lines stands below a `|`, deeper than its key")
+                fault
+                    .label("no `: ` here")
+                    .hint("a key needs `: ` after it; a text of several lines stands below a `|`, deeper than its key")
             }
             ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry | ErrorKind::ExpectedDocumentStart
                 if self.text[self.line_start(at)..at].trim_matches([' ', '-']).is_empty() =>
@@ -140,7 +147,9 @@ impl State<'_> {
                 let fault = Diagnostic::error("syntax", at, "the indentation of this line fits no line above");
                 fault.label(if entry { "a list entry is not possible here" } else { "a key is not possible here" })
             }
-            ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry | ErrorKind::ExpectedDocumentStart => self.trailing(at),
+            ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry | ErrorKind::ExpectedDocumentStart => {
+                self.trailing(at)
+            }
             ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => self.trailing(at),
             ErrorKind::UnexpectedCharacter { character } => {
                 let fault = fault(&format!("a text can't start with `{}`", character.escape_debug())).label("reserved by YAML");
@@ -152,8 +161,12 @@ impl State<'_> {
                 let fault = fault(&format!("a text can't start with `{}`", &self.text[at..at + 1])).label("reserved by YAML");
                 fault.hint(quote_it(rest(self.text, at)))
             }
-            ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => fault("this quote is never closed").label("opened here"),
-            ErrorKind::InvalidQuotedScalarIndent => fault("a quoted text goes on at less indentation than its key").label("the quote is still open here"),
+            ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
+                fault("this quote is never closed").label("opened here")
+            }
+            ErrorKind::InvalidQuotedScalarIndent => {
+                fault("a quoted text goes on at less indentation than its key").label("the quote is still open here")
+            }
             ErrorKind::UnknownQuotedScalarEscape
             | ErrorKind::InvalidQuotedScalarHexEscape
             | ErrorKind::InvalidUnicodeEscape
@@ -173,20 +186,28 @@ impl State<'_> {
             ErrorKind::MisplacedFlowCollectionEnd => {
                 let bracket = self.text[at..].chars().next().unwrap_or(']');
                 let open = if bracket == '}' { '{' } else { '[' };
-                fault(&format!("`{bracket}` without `{open}`")).label("nothing is open here").hint("a text that holds brackets needs quotes")
+                fault(&format!("`{bracket}` without `{open}`"))
+                    .label("nothing is open here")
+                    .hint("a text that holds brackets needs quotes")
             }
-            ErrorKind::ExpectedFlowSequenceSeparator => self.opened(fault("a `,` or `]` is needed here").label("the list is not at its end")),
+            ErrorKind::ExpectedFlowSequenceSeparator => {
+                self.opened(fault("a `,` or `]` is needed here").label("the list is not at its end"))
+            }
             ErrorKind::ExpectedFlowMappingSeparator => self.opened(fault("a `,` or `}` is needed here").label("the map is not at its end")),
-            ErrorKind::InvalidColonPlacement | ErrorKind::InvalidFlowScalarIndent | ErrorKind::BlockEntryInFlowCollection if self.flow.is_some() => {
+            ErrorKind::InvalidColonPlacement | ErrorKind::InvalidFlowScalarIndent | ErrorKind::BlockEntryInFlowCollection
+                if self.flow.is_some() =>
+            {
                 self.opened(fault("the bracket above is not closed before this").label("still inside the bracket"))
             }
-            ErrorKind::BlockSequenceEntryNotAllowed => {
-                fault("a list with `- ` can't start on the line of its key").label("on a line of its own").hint("a text that starts with `- ` needs quotes")
-            }
+            ErrorKind::BlockSequenceEntryNotAllowed => fault("a list with `- ` can't start on the line of its key")
+                .label("on a line of its own")
+                .hint("a text that starts with `- ` needs quotes"),
             ErrorKind::InvalidBlockScalarHeader | ErrorKind::ZeroBlockScalarIndent => {
                 fault("after `|` and `>` the text starts on the next line").label("nothing but `-`, `+` or a digit may follow on this line")
             }
-            ErrorKind::InvalidBlockScalarIndent => fault("an empty line above this one is indented deeper than the text").label("the text starts here"),
+            ErrorKind::InvalidBlockScalarIndent => {
+                fault("an empty line above this one is indented deeper than the text").label("the text starts here")
+            }
             ErrorKind::MissingAnchorOrAliasName => {
                 let sign = self.text[at..].chars().next().unwrap_or('*');
                 let fault = fault(&format!("a text can't start with `{}`", sign.escape_debug())).label("YAML needs a name after it");

@@ -277,7 +277,9 @@ fn block(source: &str, range: Range<usize>, out: &mut Decoded) {
         foldable = !blank;
         pending = Some(line.end..line.next);
     }
-    if chomp != b'-' && let Some(last) = pending {
+    if chomp != b'-'
+        && let Some(last) = pending
+    {
         out.other("\n", last);
     }
     if chomp == b'+' {

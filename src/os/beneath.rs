@@ -72,6 +72,9 @@ impl Beneath {
         let mut end = 0;
         for part in path.split('/') {
             end += part.len() + usize::from(end > 0);
+            if matches!(part, "" | ".") {
+                continue;
+            }
             let at = path.get(..end).unwrap_or(path);
             match self.make_one(at) {
                 Ok(()) => {}
@@ -274,9 +277,7 @@ impl Beneath {
     fn parent<'a>(&self, path: &'a str) -> io::Result<(Option<OwnedFd>, &'a str)> {
         match path.rsplit_once('/') {
             None => Ok((None, path)),
-            Some((parent, name)) => {
-                Ok((Some(self.resolve(parent, FOLDER, Mode::empty())?), name))
-            }
+            Some((parent, name)) => Ok((Some(self.resolve(parent, FOLDER, Mode::empty())?), name)),
         }
     }
 

@@ -1,5 +1,9 @@
 //! Doing it: the scheduler decides, the driver acts, executors run commands, the bracket guards
 //! every change of outputs.
 
+pub mod bracket;
+pub mod compare;
 pub mod exec;
+pub mod ground;
+pub mod recover;
 pub mod schedule;

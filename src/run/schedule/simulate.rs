@@ -90,6 +90,7 @@ impl Driver {
         for (&id, node) in &model.nodes {
             match node.at {
                 At::Probing | At::Restoring | At::Running | At::Settling | At::PuttingAway { .. } => choices.push(id),
+                At::Queued if self.adopts && self.rng.u8(..10) == 0 => choices.push(id),
                 _ => {}
             }
         }
@@ -139,6 +140,7 @@ impl Driver {
         let well = self.rng.u8(..100) < luck;
         match model.nodes[&id].at {
             At::Probing if self.adopts && self.rng.u8(..10) == 0 => Input::Adopted(id, self.rng.u16(1..3)),
+            At::Queued => Input::Adopted(id, self.rng.u16(1..3)),
             At::Probing => {
                 let all: Vec<TaskId> = choices.iter().copied().filter(|c| model.nodes[c].at == At::Probing).collect();
                 let some = all.into_iter().filter(|&c| c == id || self.rng.bool()).collect::<Vec<_>>();

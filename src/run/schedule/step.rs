@@ -321,8 +321,10 @@ impl Scheduler {
             return;
         }
         let (id, shape) = (task.id, task.shape);
-        self.again.remove(&slot);
-        self.admission.forget(id);
+        if self.table.state(slot) == State::Queued {
+            self.again.remove(&slot);
+            self.admission.withdraw(id, shape);
+        }
         self.admission.take(shape);
         self.table.set(slot, State::Running);
         self.table.at_mut(slot).attempt = n;

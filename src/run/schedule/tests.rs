@@ -439,6 +439,22 @@ fn items_come_and_go_in_the_same_memory() {
 }
 
 #[test]
+fn held_gates_that_leave_leave_nothing_behind() {
+    let mut run = Run::new(vec![], room(2), true);
+    run.add(vec![New { held: true, ..New::gate(t(0)) }]);
+    for id in 1..100 {
+        let held = New { held: true, after: vec![t(1_000 + id)], ..New::gate(t(id)) };
+        run.add(vec![New::task(t(1_000 + id)), held]);
+        if id % 2 == 0 {
+            run.known(1_000 + id, Found::Fault); // blocks the gate
+        }
+        run.step(Input::Retired(vec![t(id), t(1_000 + id)]));
+    }
+    assert!(run.scheduler.places() <= 4, "{}", run.scheduler.places());
+    assert_eq!(run.step(Input::Added(vec![], vec![t(0)])), [Finished]);
+}
+
+#[test]
 fn one_at_work_leaves_when_it_is_over() {
     let mut run = Run::new(vec![], room(1), true);
     run.add(vec![New { expected: secs(9), ..runs(0) }, runs(1), after(2, &[1])]);

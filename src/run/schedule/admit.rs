@@ -125,11 +125,22 @@ impl Admission {
         }
     }
 
-    /// It no longer waits: what it holds is free for others. Its place in a queue is dropped when
+    /// It waits no longer, for good: what it holds is free for others. Its place in a queue is dropped when
     /// `start` comes to it.
     pub fn forget(&mut self, id: TaskId) {
         for resource in &mut self.resources {
             resource.holder = resource.holder.filter(|turn| turn.id != id);
+        }
+    }
+
+    /// It no longer waits, and may come back later: its place in the queue goes at once. A step for
+    /// each that waits.
+    pub fn withdraw(&mut self, id: TaskId, shape: u32) {
+        self.forget(id);
+        if let Some(shape) = self.shapes.get(shape as usize)
+            && let Some(queue) = self.queues.get_mut(shape.queue)
+        {
+            queue.retain(|Reverse(turn)| turn.id != id);
         }
     }
 

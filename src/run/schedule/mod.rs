@@ -21,12 +21,16 @@
 //! ```
 
 mod admit;
+#[cfg(test)]
+mod model;
 mod order;
 mod retry;
-mod state;
-mod step;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod sized;
+mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 

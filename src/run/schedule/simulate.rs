@@ -1,401 +1,12 @@
-//! A model of the scheduler that works everything out from scratch after each input, and a driver
-//! that feeds both with random pipelines and random luck.
+//! Random pipelines with random luck, given to the scheduler and to the model: both must say the
+//! same, and the same again when the inputs are replayed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::model::{At, Model, Node};
 use super::*;
-
-/// Where the model has a task.
-#[derive(Clone, PartialEq, Debug)]
-enum At {
-    Waiting,
-    Probing,
-    Queued,
-    ToRestore,
-    Restoring,
-    Running,
-    Settling,
-    Resting(Duration),
-    PuttingAway { cancelled: bool },
-    Fresh,
-    Restored,
-    Ran,
-    Passed,
-    Failed,
-    Allowed,
-    Cancelled,
-    Blocked,
-    Gone,
-}
-
-struct Node {
-    new: New,
-    /// What it is after: id, through files.
-    above: Vec<(TaskId, bool)>,
-    at: At,
-    held: bool,
-    early: bool,
-    retired: bool,
-    attempt: u16,
-    cause: Option<Cause>,
-    remaining: u64,
-    needs: Vec<(usize, u64)>,
-}
-
-struct Model {
-    nodes: BTreeMap<TaskId, Node>,
-    policies: Vec<Policy>,
-    room: Room,
-    keep_going: bool,
-    failing: bool,
-    stopped: bool,
-    cancelling: bool,
-    begun: bool,
-    finished: bool,
-    wake: Option<Duration>,
-    /// By resource: who holds it.
-    held: BTreeMap<usize, TaskId>,
-}
-
-impl Model {
-    fn halted(&self) -> bool {
-        self.failing || self.stopped
-    }
-
-    fn totals(&self) -> Vec<u64> {
-        let memory = if self.room.memory == 0 { u64::MAX } else { self.room.memory };
-        let mut totals = vec![u64::from(self.room.slots), memory];
-        totals.extend(self.room.pools.iter().map(|&p| u64::from(p)));
-        totals
-    }
-
-    fn needs(&self, wants: &Wants) -> Vec<(usize, u64)> {
-        let totals = self.totals();
-        let alone = self.room.memory != 0 && wants.memory > self.room.memory;
-        let mut needs = vec![(0, if alone { totals[0] } else { u64::from(wants.slots).min(totals[0]) })];
-        if self.room.memory != 0 {
-            needs.push((1, wants.memory.min(totals[1])));
-        }
-        for (pool, &total) in self.room.pools.iter().enumerate() {
-            let sum: u64 = wants.pools.iter().filter(|p| usize::from(p.0) == pool).map(|p| u64::from(p.1)).sum();
-            needs.push((pool + 2, sum.min(u64::from(total))));
-        }
-        needs.retain(|n| n.1 > 0);
-        needs
-    }
-
-    fn allowed(&self, id: TaskId) -> bool {
-        self.policies[self.nodes[&id].new.policy as usize].allow_failure
-    }
-
-    fn used(&self, resource: usize) -> u64 {
-        let running = self.nodes.values().filter(|n| n.at == At::Running);
-        running.flat_map(|n| &n.needs).filter(|n| n.0 == resource).map(|n| n.1).sum()
-    }
-
-    fn lacks(&self, id: TaskId) -> Vec<usize> {
-        let totals = self.totals();
-        let needs = &self.nodes[&id].needs;
-        needs.iter().filter(|&&(r, amount)| self.used(r) + amount > totals[r]).map(|n| n.0).collect()
-    }
-
-    fn key(&self, id: TaskId) -> (std::cmp::Reverse<u64>, u32, TaskId) {
-        let node = &self.nodes[&id];
-        (std::cmp::Reverse(node.remaining), node.new.rank, id)
-    }
-
-    fn in_order(&self, at: At) -> Vec<TaskId> {
-        let mut ids: Vec<TaskId> = self.nodes.iter().filter(|(_, n)| n.at == at).map(|(&id, _)| id).collect();
-        ids.sort_by_key(|&id| self.key(id));
-        ids
-    }
-
-    /// Whether what it made differs from what was known beforehand.
-    fn moved(&self, id: TaskId) -> bool {
-        let node = &self.nodes[&id];
-        match node.at {
-            At::Ran => true,
-            At::Passed | At::Waiting if node.new.gate => node.above.iter().any(|&(a, files)| files && self.moved(a)),
-            _ => false,
-        }
-    }
-
-    fn remaining(&self, id: TaskId, new: &BTreeMap<TaskId, New>, memo: &mut BTreeMap<TaskId, u64>) -> u64 {
-        if let Some(&known) = memo.get(&id) {
-            return known;
-        }
-        let Some(own) = new.get(&id) else { return self.nodes[&id].remaining };
-        let mut longest = 0;
-        for below in new.values().filter(|n| n.after.contains(&id) || n.after_order.contains(&id)) {
-            longest = longest.max(self.remaining(below.id, new, memo));
-        }
-        for &below in &own.before {
-            longest = longest.max(self.remaining(below, new, memo));
-        }
-        let sum = own.expected.as_micros() as u64 + longest;
-        memo.insert(id, sum);
-        sum
-    }
-
-    fn add(&mut self, new: Vec<New>, closes: &[TaskId]) {
-        self.begun = true;
-        let batch: BTreeMap<TaskId, New> = new.iter().map(|n| (n.id, n.clone())).collect();
-        let mut memo = BTreeMap::new();
-        let lengths: Vec<u64> = new.iter().map(|n| self.remaining(n.id, &batch, &mut memo)).collect();
-        for (new, remaining) in new.iter().zip(lengths) {
-            let counts = |id: &&TaskId| match self.nodes.get(id) {
-                None => batch.contains_key(id),
-                Some(n) => !n.retired && !matches!(n.at, At::Fresh | At::Restored | At::Ran | At::Passed | At::Gone),
-            };
-            let mut above: Vec<(TaskId, bool)> = new.after.iter().filter(counts).map(|&id| (id, true)).collect();
-            above.extend(new.after_order.iter().filter(counts).map(|&id| (id, false)));
-            let node = Node {
-                above,
-                at: At::Waiting,
-                held: new.gate && new.held,
-                early: new.found == Some(Found::Fresh),
-                retired: false,
-                attempt: 0,
-                cause: None,
-                remaining,
-                needs: self.needs(&new.wants),
-                new: new.clone(),
-            };
-            self.nodes.insert(new.id, node);
-        }
-        for new in &new {
-            for below in &new.before {
-                self.nodes.get_mut(below).unwrap().above.push((new.id, true));
-            }
-        }
-        // What is known of one with nothing open above it, as it comes, is its answer.
-        let open = |id: TaskId| self.nodes[&id].above.iter().any(|&(a, files)| files || self.nodes[&a].at != At::Allowed);
-        let answered: Vec<&New> = new.iter().filter(|n| !n.gate && !open(n.id)).collect();
-        for new in answered {
-            if let Some(found @ (Found::Run | Found::Restore | Found::Fault)) = new.found
-                && !self.halted()
-            {
-                self.nodes.get_mut(&new.id).unwrap().at = At::Probing;
-                self.known(new.id, found);
-            }
-        }
-        for id in closes {
-            self.nodes.get_mut(id).unwrap().held = false;
-        }
-    }
-
-    fn known(&mut self, id: TaskId, found: Found) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|n| !n.retired) else { return };
-        let gate = node.new.gate;
-        match (&node.at, found) {
-            (At::Waiting, Found::Fault) if gate => self.fault(id),
-            (At::Waiting, Found::Fresh) if !gate => node.early = true,
-            (At::Probing, Found::Restore) => node.at = At::ToRestore,
-            (At::Probing | At::Restoring, Found::Fresh) => node.at = At::Fresh,
-            (At::Probing | At::Restoring, Found::Run) => node.at = At::Queued,
-            (At::Probing | At::Restoring, Found::Fault) => self.fault(id),
-            _ => {}
-        }
-    }
-
-    fn fault(&mut self, id: TaskId) {
-        let allowed = self.allowed(id);
-        self.failing |= !allowed && !self.keep_going;
-        self.nodes.get_mut(&id).unwrap().at = if allowed { At::Allowed } else { At::Failed };
-    }
-
-    fn fail(&mut self, id: TaskId, cause: Cause, out: &mut Vec<Action>) {
-        let cancelled = cause == Cause::Cancelled && self.stopped;
-        self.failing |= !cancelled && !self.allowed(id) && !self.keep_going;
-        self.nodes.get_mut(&id).unwrap().at = At::PuttingAway { cancelled };
-        out.push(Action::Failed(id, cause));
-    }
-
-    fn attempt_failed(&mut self, id: TaskId, cause: Cause, now: Duration, out: &mut Vec<Action>) {
-        let node = &self.nodes[&id];
-        let policy = &self.policies[node.new.policy as usize];
-        match retry::wait(policy, node.attempt, &cause).filter(|_| !self.halted()) {
-            Some(wait) => {
-                let node = self.nodes.get_mut(&id).unwrap();
-                node.at = At::Resting(now + wait);
-                node.cause = Some(cause);
-                out.push(Action::Retry(id, now + wait));
-            }
-            None => self.fail(id, cause, out),
-        }
-    }
-
-    /// The actions of one step.
-    fn step(&mut self, now: Duration, input: &Input) -> Vec<Action> {
-        let mut out = Vec::new();
-        for node in self.nodes.values_mut() {
-            if matches!(node.at, At::Resting(at) if at <= now) {
-                node.at = At::Queued;
-            }
-        }
-        match input.clone() {
-            Input::Added(new, closes) => self.add(new, &closes),
-            Input::Retired(ids) => {
-                for id in ids {
-                    let node = self.nodes.get_mut(&id).unwrap();
-                    node.retired = true;
-                    if matches!(node.at, At::Waiting | At::Probing | At::Queued | At::ToRestore | At::Resting(_)) {
-                        node.at = At::Gone;
-                        node.held = false;
-                        self.held.retain(|_, holder| *holder != id);
-                    }
-                }
-            }
-            Input::Known(found) => found.into_iter().for_each(|(id, found)| self.known(id, found)),
-            Input::Adopted(id, n) => {
-                let node = self.nodes.get_mut(&id).unwrap();
-                node.at = At::Running;
-                node.attempt = n;
-                node.cause = None;
-                self.held.retain(|_, holder| *holder != id);
-                if self.cancelling {
-                    out.push(Action::Cancel(id));
-                }
-            }
-            Input::Started(_) | Input::Tick => {}
-            Input::Ended(id, Cause::Success) => {
-                self.nodes.get_mut(&id).unwrap().at = At::Settling;
-                out.push(Action::Settle(id));
-            }
-            Input::Ended(id, cause) => self.attempt_failed(id, cause, now, &mut out),
-            Input::Settled(id, result) => match (self.nodes[&id].at.clone(), result) {
-                (At::Restoring, Ok(())) => self.nodes.get_mut(&id).unwrap().at = At::Restored,
-                (At::Restoring, Err(cause)) => self.fail(id, cause, &mut out),
-                (_, Ok(())) => self.nodes.get_mut(&id).unwrap().at = At::Ran,
-                (_, Err(cause)) => self.attempt_failed(id, cause, now, &mut out),
-            },
-            Input::PutAway(id) => {
-                let allowed = self.allowed(id);
-                let node = self.nodes.get_mut(&id).unwrap();
-                node.at = match node.at {
-                    At::PuttingAway { cancelled: true } => At::Cancelled,
-                    _ if allowed => At::Allowed,
-                    _ => At::Failed,
-                };
-            }
-            Input::Stop { now } => {
-                self.begun = true;
-                self.stopped = true;
-                if now && !self.cancelling {
-                    self.cancelling = true;
-                    out.extend(self.nodes.iter().filter(|(_, n)| n.at == At::Running).map(|(&id, _)| Action::Cancel(id)));
-                }
-            }
-        }
-        self.spread(&mut out);
-        if self.halted() {
-            let again: Vec<TaskId> =
-                self.nodes.iter().filter(|(_, n)| matches!(n.at, At::Resting(_)) || n.at == At::Queued && n.cause.is_some()).map(|(&id, _)| id).collect();
-            for id in again {
-                let cause = self.nodes.get_mut(&id).unwrap().cause.take().unwrap();
-                self.fail(id, cause, &mut out);
-                self.held.retain(|_, holder| *holder != id);
-            }
-        } else {
-            self.start(&mut out);
-        }
-        let next = self.nodes.values().filter_map(|n| if let At::Resting(at) = n.at { Some(at) } else { None }).min();
-        if let Some(at) = next
-            && (next != self.wake || *input == Input::Tick)
-        {
-            out.push(Action::WakeAt(at));
-        }
-        self.wake = next;
-        let open = self.nodes.values().any(|n| match n.at {
-            At::Probing | At::Running | At::Restoring | At::Settling | At::PuttingAway { .. } => true,
-            At::Queued | At::ToRestore | At::Resting(_) => !self.halted(),
-            At::Waiting => n.held && !self.halted(),
-            _ => false,
-        });
-        if self.begun && !self.finished && !open {
-            self.finished = true;
-            out.push(Action::Finished);
-        }
-        out
-    }
-
-    /// Looks at every waiting task again and again, until nothing changes.
-    fn spread(&mut self, out: &mut Vec<Action>) {
-        loop {
-            let mut changed = false;
-            let ids: Vec<TaskId> = self.nodes.keys().copied().collect();
-            for id in ids {
-                let node = &self.nodes[&id];
-                if node.at != At::Waiting {
-                    continue;
-                }
-                let (gate, states): (bool, Vec<(At, bool)>) =
-                    (node.new.gate, node.above.iter().map(|&(a, files)| (self.nodes[&a].at.clone(), files)).collect());
-                let soft = states.iter().any(|(at, files)| *files && *at == At::Allowed);
-                let hard = states.iter().any(|(at, _)| matches!(at, At::Failed | At::Blocked));
-                let open = states.iter().any(|(at, _)| !matches!(at, At::Fresh | At::Restored | At::Ran | At::Passed | At::Gone | At::Allowed));
-                let moved = node.above.iter().any(|&(a, files)| files && self.moved(a));
-                let at = if hard || soft && !gate {
-                    if !gate {
-                        out.push(Action::Blocked(id, TaskId(0)));
-                    }
-                    At::Blocked
-                } else if open || node.held {
-                    continue;
-                } else if gate {
-                    if soft { At::Allowed } else { At::Passed }
-                } else if node.early && !moved {
-                    At::Fresh
-                } else if !self.halted() {
-                    out.push(Action::Probe(id));
-                    At::Probing
-                } else {
-                    continue;
-                };
-                let node = self.nodes.get_mut(&id).unwrap();
-                node.at = at;
-                node.held = false;
-                changed = true;
-            }
-            if !changed {
-                return;
-            }
-        }
-    }
-
-    fn start(&mut self, out: &mut Vec<Action>) {
-        let mut restoring = self.nodes.values().filter(|n| n.at == At::Restoring).count();
-        for id in self.in_order(At::ToRestore) {
-            if restoring < 2 * self.room.slots as usize {
-                restoring += 1;
-                self.nodes.get_mut(&id).unwrap().at = At::Restoring;
-                out.push(Action::Restore(id));
-            }
-        }
-        for id in self.in_order(At::Queued) {
-            let needs = self.nodes[&id].needs.clone();
-            let closed = needs.iter().any(|(r, _)| self.held.get(r).is_some_and(|&holder| self.key(holder) < self.key(id)));
-            if closed {
-                continue;
-            }
-            let lacks = self.lacks(id);
-            if lacks.is_empty() {
-                self.held.retain(|_, holder| *holder != id);
-                let node = self.nodes.get_mut(&id).unwrap();
-                node.at = At::Running;
-                node.attempt += 1;
-                node.cause = None;
-                out.push(Action::Launch(id, node.attempt));
-            }
-            for resource in lacks {
-                self.held.insert(resource, id);
-            }
-        }
-    }
-}
 
 /// Random luck, and what the driver has yet to answer.
 struct Driver {
@@ -426,13 +37,15 @@ impl Driver {
         if rng.u8(..20) == 0 {
             new.after.push(TaskId(1_000_000)); // never added
         }
-        let held: Vec<TaskId> = model.nodes.iter().filter(|(_, n)| n.held && n.at == At::Waiting && !n.retired).map(|(&id, _)| id).collect();
+        let held: Vec<TaskId> =
+            model.nodes.iter().filter(|(_, n)| n.held && n.at == At::Waiting && !n.retired).map(|(&id, _)| id).collect();
         // Not below the gate itself, which would be a cycle: only those with nothing open above.
         if !held.is_empty() && new.after.is_empty() && new.after_order.is_empty() {
             new.before.push(held[rng.usize(..held.len())]);
         }
         new.held = new.gate && rng.u8(..3) == 0;
-        new.found = [None, None, None, Some(Found::Fresh), Some(Found::Fresh), Some(Found::Run), Some(Found::Restore), Some(Found::Fault)][rng.usize(..8)];
+        new.found = [None, None, None, Some(Found::Fresh), Some(Found::Fresh), Some(Found::Run), Some(Found::Restore), Some(Found::Fault)]
+            [rng.usize(..8)];
         if new.found == Some(Found::Fault) && rng.u8(..4) > 0 {
             new.found = None;
         }
@@ -466,7 +79,8 @@ impl Driver {
     }
 
     fn cause(&mut self) -> Cause {
-        let causes = [Cause::Exit(1), Cause::Exit(75), Cause::Timeout(Duration::from_secs(1)), Cause::Lost("gone".into()), Cause::Cancelled];
+        let causes =
+            [Cause::Exit(1), Cause::Exit(75), Cause::Timeout(Duration::from_secs(1)), Cause::Lost("gone".into()), Cause::Cancelled];
         causes[self.rng.usize(..causes.len())].clone()
     }
 
@@ -476,6 +90,7 @@ impl Driver {
         for (&id, node) in &model.nodes {
             match node.at {
                 At::Probing | At::Restoring | At::Running | At::Settling | At::PuttingAway { .. } => choices.push(id),
+                At::Queued if self.adopts && self.rng.u8(..10) == 0 => choices.push(id),
                 _ => {}
             }
         }
@@ -525,6 +140,7 @@ impl Driver {
         let well = self.rng.u8(..100) < luck;
         match model.nodes[&id].at {
             At::Probing if self.adopts && self.rng.u8(..10) == 0 => Input::Adopted(id, self.rng.u16(1..3)),
+            At::Queued => Input::Adopted(id, self.rng.u16(1..3)),
             At::Probing => {
                 let all: Vec<TaskId> = choices.iter().copied().filter(|c| model.nodes[c].at == At::Probing).collect();
                 let some = all.into_iter().filter(|&c| c == id || self.rng.bool()).collect::<Vec<_>>();
@@ -551,7 +167,8 @@ impl Driver {
 
 /// Launches keep their order; all else is a set, and who a task was blocked by is checked apart.
 fn sorted(actions: &[Action]) -> (Vec<Action>, Vec<String>) {
-    let (launches, others): (Vec<Action>, Vec<Action>) = actions.iter().cloned().partition(|a| matches!(a, Action::Launch(..) | Action::Restore(_)));
+    let (launches, others): (Vec<Action>, Vec<Action>) =
+        actions.iter().cloned().partition(|a| matches!(a, Action::Launch(..) | Action::Restore(_)));
     let mut others: Vec<String> = others
         .iter()
         .map(|a| match a {
@@ -583,22 +200,10 @@ fn one_case(seed: u64) -> (usize, Counts) {
     };
     let keep_going = rng.bool();
     let luck = [50, 80, 97, 100][rng.usize(..4)];
-    let most = if seed % 50 == 0 { 120 } else { 25 };
-    let adopts = seed % 5 == 0;
+    let most = if seed.is_multiple_of(50) { 120 } else { 25 };
+    let adopts = seed.is_multiple_of(5);
     let mut real = Scheduler::new(policies(), room.clone(), keep_going);
-    let mut model = Model {
-        nodes: BTreeMap::new(),
-        policies: policies(),
-        room: room.clone(),
-        keep_going,
-        failing: false,
-        stopped: false,
-        cancelling: false,
-        begun: false,
-        finished: false,
-        wake: None,
-        held: BTreeMap::new(),
-    };
+    let mut model = Model::new(room.clone(), policies(), keep_going);
     let mut driver = Driver { rng, now: Duration::ZERO, next_id: 0, inputs: Vec::new(), actions: Vec::new(), adopts };
     let mut input = driver.added(&model, most);
     for turn in 0.. {
@@ -662,7 +267,7 @@ fn check(seed: u64, model: &Model, real: &Scheduler, out: &[Action]) {
     assert_eq!(counts.failed, count(|at| *at == At::Failed) + gates, "seed {seed}");
     for action in out {
         if let Action::Blocked(_, by) = action {
-            assert!(matches!(model.nodes[by].at, At::Failed | At::Allowed | At::Blocked), "seed {seed}: blocked by {by:?}");
+            assert!(matches!(model.nodes[by].at, At::Failed | At::Allowed), "seed {seed}: blocked by {by:?}");
         }
     }
 }
@@ -670,7 +275,7 @@ fn check(seed: u64, model: &Model, real: &Scheduler, out: &[Action]) {
 #[test]
 fn random_pipelines_do_as_the_model_says() {
     let (mut steps, mut ran, mut failed, mut stopped) = (0, 0, 0, 0);
-    for seed in 0..3_000 {
+    for seed in 0..2_000 {
         let (inputs, counts) = one_case(seed);
         steps += inputs;
         ran += counts.ran;
@@ -678,5 +283,5 @@ fn random_pipelines_do_as_the_model_says() {
         stopped += counts.blocked + counts.skipped;
     }
     // The luck is such that everything happens often.
-    assert!(steps > 50_000 && ran > 5_000 && failed > 500 && stopped > 500, "{steps} {ran} {failed} {stopped}");
+    assert!(steps > 30_000 && ran > 3_000 && failed > 500 && stopped > 500, "{steps} {ran} {failed} {stopped}");
 }

@@ -74,8 +74,8 @@ pub(super) struct Task {
     pub policy: u32,
     pub shape: u32,
     pub rank: u32,
-    /// A gate: an allowed failure above it.
-    pub soft: Option<TaskId>,
+    /// What failed: above a gate that lets order pass only, or above what is blocked.
+    pub by: Option<TaskId>,
     pub remaining: u64,
     first: u32,
     last: u32,
@@ -215,7 +215,7 @@ impl Table {
             policy: new.policy,
             shape: new.shape,
             rank: new.rank,
-            soft: None,
+            by: None,
             remaining: new.expected,
             first: NONE,
             last: NONE,

@@ -170,11 +170,10 @@ impl Scheduler {
         Turn { remaining: task.remaining, rank: task.rank, id: task.id, slot }
     }
 
-    fn add(&mut self, new: Vec<New>, closes: &[TaskId]) {
+    fn add(&mut self, mut new: Vec<New>, closes: &[TaskId]) {
         self.begun = true;
         let mut added = Vec::with_capacity(new.len());
-        let mut entries = Vec::with_capacity(new.len());
-        for new in new {
+        new.retain(|new| {
             let fixed = Fixed {
                 id: new.id,
                 gate: new.gate,
@@ -184,15 +183,14 @@ impl Scheduler {
                 rank: new.rank,
                 expected: order::micros(new.expected),
             };
-            match self.table.add(fixed) {
-                Some(slot) => {
-                    added.push(slot);
-                    entries.push(new);
-                }
+            let slot = self.table.add(fixed);
+            match slot {
+                Some(slot) => added.push(slot),
                 None => self.unexpected += 1,
             }
-        }
-        for (new, &slot) in entries.iter().zip(&added) {
+            slot.is_some()
+        });
+        for (new, &slot) in new.iter().zip(&added) {
             let edges = new.after.iter().map(|id| (id, Kind::Files)).chain(new.after_order.iter().map(|id| (id, Kind::Order)));
             for (&above, kind) in edges {
                 self.hang(slot, above, kind);
@@ -206,7 +204,7 @@ impl Scheduler {
         }
         order::set_remaining(&mut self.table, &added);
         // Answers first: a fault among them stops the others before they are asked.
-        for (new, &slot) in entries.iter().zip(&added) {
+        for (new, &slot) in new.iter().zip(&added) {
             match new.found {
                 Some(Found::Fresh) => self.table.at_mut(slot).early = true,
                 Some(found) if self.is_ready(slot) && !new.gate && !self.halted() => {
@@ -239,7 +237,8 @@ impl Scheduler {
             State::Fresh | State::Restored | State::Ran | State::Passed | State::Gone => return,
             State::Allowed if kind == Kind::Order => return,
             State::Allowed if self.table.at(slot).gate => {
-                self.table.at_mut(slot).soft.get_or_insert(above);
+                let by = self.table.at(place).by.unwrap_or(above);
+                self.table.at_mut(slot).by.get_or_insert(by);
                 return;
             }
             State::Allowed | State::Skipped => true,
@@ -247,8 +246,8 @@ impl Scheduler {
             // What was cancelled is never over for those below: they are not started.
             _ => return self.table.connect(place, slot, kind),
         };
-        // Its own failure if it has one; else the nearest that was stopped by it.
-        self.block(slot, above, soft);
+        let by = self.table.at(place).by.unwrap_or(above);
+        self.block(slot, by, soft);
     }
 
     /// Whether everything above it is over, and it still waits.
@@ -260,7 +259,7 @@ impl Scheduler {
     fn ready(&mut self, slot: u32) {
         let task = self.table.at(slot);
         if task.gate {
-            match task.soft {
+            match task.by {
                 Some(by) => self.end(slot, State::Allowed, Verdict::Allowed { by }),
                 None => {
                     let moved = task.moved;
@@ -322,8 +321,10 @@ impl Scheduler {
             return;
         }
         let (id, shape) = (task.id, task.shape);
-        self.again.remove(&slot);
-        self.admission.forget(id);
+        if self.table.state(slot) == State::Queued {
+            self.again.remove(&slot);
+            self.admission.withdraw(id, shape);
+        }
         self.admission.take(shape);
         self.table.set(slot, State::Running);
         self.table.at_mut(slot).attempt = n;
@@ -428,6 +429,7 @@ impl Scheduler {
     fn block(&mut self, slot: u32, by: TaskId, soft: bool) {
         if self.table.state(slot) == State::Waiting {
             let state = if soft { State::Skipped } else { State::Blocked };
+            self.table.at_mut(slot).by = Some(by);
             self.end(slot, state, Verdict::Blocked { by, soft });
         }
     }
@@ -468,7 +470,7 @@ impl Scheduler {
             Verdict::Done { moved } => self.table.at_mut(below).moved |= moved && kind == Kind::Files,
             Verdict::Allowed { by } if kind == Kind::Files => {
                 if self.table.at(below).gate {
-                    self.table.at_mut(below).soft.get_or_insert(by);
+                    self.table.at_mut(below).by.get_or_insert(by);
                 } else {
                     self.block(below, by, true);
                 }
@@ -609,5 +611,11 @@ impl Scheduler {
     #[cfg(test)]
     pub(super) fn work(&self) -> u64 {
         self.table.visits.get() + self.admission.looks
+    }
+
+    /// Places of the table ever used at once.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.table.places().count()
     }
 }

@@ -1,5 +1,7 @@
 //! The front door.
 
+pub mod error;
+pub mod options;
 pub mod render;
 
 use std::process::ExitCode;

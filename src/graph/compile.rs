@@ -651,7 +651,7 @@ impl<'a> Compiler<'a> {
         let found = match command {
             Command::Shell(text) if kind == ShellKind::Posix => shell::scripts(text),
             Command::Shell(_) => Vec::new(),
-            Command::Argv(words) => shell::scripts_of(words),
+            Command::Argv(words) => shell::scripts(&words.iter().map(|word| shell::word(word)).collect::<Vec<_>>().join(" ")),
         };
         for word in found {
             let Ok(path) = dir.join(&word) else { continue };

@@ -390,3 +390,6 @@ impl Task {
         !self.outputs.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,4 +8,3 @@ pub mod spec;
 pub mod template;
 pub mod words;
 pub mod yaml;
-pub mod template;

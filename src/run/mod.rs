@@ -5,5 +5,7 @@ pub mod bracket;
 pub mod compare;
 pub mod exec;
 pub mod ground;
+pub mod prepare;
 pub mod recover;
 pub mod schedule;
+pub mod site;

@@ -3,7 +3,7 @@
 //! Owns the rules of globs among declared outputs and of `{from, where}`. Pure. Must hold: the cost is
 //! that of what is found, never all stages for each task; a path another task makes is always an edge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::diag::{Diagnostic, Span};
 use crate::near::nearest;
@@ -87,6 +87,7 @@ pub struct Resolver<'a> {
     gates: Vec<StageId>,
     gate_of: HashMap<StageId, TaskId>,
     tasks: usize,
+    gone: Option<HashSet<RelPath>>,
 }
 
 /// Which tasks a `{from, where}` names.
@@ -110,6 +111,7 @@ impl<'a> Resolver<'a> {
             gates: Vec::new(),
             gate_of: HashMap::new(),
             tasks,
+            gone: None,
         }
     }
 
@@ -145,6 +147,16 @@ impl<'a> Resolver<'a> {
             Some(Chosen::Some(_, list)) => edges.extend(list.into_iter().filter(|other| *other != id).map(|other| (other, Edge::Order))),
             None => {}
         }
+    }
+
+    /// Whether a path was made by a stage or item that is gone.
+    fn is_gone(&mut self, path: &RelPath, tasks: &[Task]) -> bool {
+        let look = self.look;
+        let gone = self.gone.get_or_insert_with(|| {
+            let names: HashSet<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+            look.left_by_gone(&|name| names.contains(name))
+        });
+        gone.contains(path)
     }
 
     /// Edges to all tasks of a stage: through its gate if there are several.
@@ -339,7 +351,7 @@ impl<'a> Resolver<'a> {
                 }
                 // Inside another task's folder, though the glob does not begin there.
                 Some(_) => {}
-                None if self.look.is_gone(&path) => gone += 1,
+                None if self.is_gone(&path, tasks) => gone += 1,
                 None => {
                     found.insert(path, None);
                 }

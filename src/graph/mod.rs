@@ -8,6 +8,7 @@
 //! tasks are. So n tasks and m gathers cost n + m edges, and tasks that come later hang on the gate
 //! alone. Gates have ids above those of the tasks.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,10 +38,8 @@ pub trait Look {
     fn glob(&self, pattern: &Pattern) -> Result<Vec<RelPath>, String>;
     /// Where a program of PATH lies.
     fn program(&self, name: &str) -> Option<String>;
-    /// A variable of the caller's environment.
-    fn variable(&self, name: &str) -> Option<String>;
-    /// Whether an output was made by a stage or item that is gone.
-    fn is_gone(&self, path: &RelPath) -> bool;
+    /// What tasks that are no longer in the graph left behind. Asked at most once.
+    fn left_by_gone(&self, is_there: &dyn Fn(&str) -> bool) -> HashSet<RelPath>;
 }
 
 /// A compiled pipeline.

@@ -1,6 +1,6 @@
 //! Pipelines as short texts, graphs as short texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::diag::Sources;
 use crate::graph::compile::{Given, compile};
@@ -31,12 +31,8 @@ impl Look for Files {
         (name == "samtools").then(|| "/usr/bin/samtools".to_string())
     }
 
-    fn variable(&self, _name: &str) -> Option<String> {
-        None
-    }
-
-    fn is_gone(&self, path: &RelPath) -> bool {
-        path.as_str().contains("gone")
+    fn left_by_gone(&self, is_there: &dyn Fn(&str) -> bool) -> HashSet<RelPath> {
+        if is_there("old") { HashSet::new() } else { HashSet::from([RelPath::normal("data/gone.csv").unwrap()]) }
     }
 }
 
@@ -160,6 +156,14 @@ fn globs_match_disk_and_declared_outputs() {
 }
 
 #[test]
+fn what_a_gone_stage_left_is_not_matched() {
+    let text = "stages:\n  read:\n    cmd: cat ${{ inputs }}\n    inputs: data/*.csv\n    outputs: o\n";
+    let (graph, said) = compiled(text, &["data/a.csv", "data/gone.csv"]);
+    assert_eq!(commands(&graph)["read"], "cat data/a.csv");
+    assert_eq!(said, ["4:13 gone_in_glob: `data/*.csv` matches 1 outputs of stages or items that are gone"]);
+}
+
+#[test]
 fn what_is_run_is_an_input() {
     let graph = good(
         "stages:\n  s:\n    cmd: python scripts/clean.py raw | ./bin/tool\n    dir: sub\n    tools: [samtools, \"lib/*.py\", {v: python --version}]\n    outputs: o\n",
@@ -222,7 +226,7 @@ fn faults_have_places() {
         ("stages:\n  a: {cmd: t, tools: nosuchtool}\n", "2:22 tool_missing"),
         ("stages:\n  a: {cmd: t, resources: {gpu: 1}}\n", "2:27 unknown_pool"),
         ("pools: {gpu: 1}\nstages:\n  a: {cmd: t, resources: {gpu: 2}}\n", "3:32 pool_too_small"),
-        ("stages:\n  a:\n    cmd: t ${{ confg.x }}\n", "3:14 "),
+        ("stages:\n  a:\n    cmd: t ${{ confg.x }}\n", "3:16 unknown_name"),
         ("stages:\n  a:\n    cmd: t\n    foreach: {city: sf}\n", "4:21 "),
         ("stages:\n  a:\n    cmd: t\n    foreach: {i: [1, 1]}\n", "4:18 same_item"),
         ("stages:\n  a:\n    cmd: t\n    foreach: {env: [1]}\n", "4:15 reserved_axis"),

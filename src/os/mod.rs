@@ -2,5 +2,6 @@
 
 pub mod beneath;
 pub mod clock;
+pub mod lock;
 pub mod process;
 pub mod signal;

@@ -181,6 +181,11 @@ impl Pattern {
         self.folders
     }
 
+    /// Whether it has no wildcard: it means one path, or some by their names.
+    pub fn is_literal(&self) -> bool {
+        self.branches.iter().all(|branch| branch.parts.iter().all(|part| part.name().is_some()))
+    }
+
     /// The ways to match.
     pub fn branches(&self) -> &[Branch] {
         &self.branches
@@ -227,6 +232,13 @@ impl Eq for Pattern {}
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl Places {
+    /// Whether no way leads on: what was stepped through is not meant.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -296,7 +308,7 @@ impl Branch {
         let mut places = self.start();
         for name in rest.split('/') {
             places = self.step(places, name, true);
-            if places == Places::default() {
+            if places.is_empty() {
                 return None;
             }
         }

@@ -5,3 +5,6 @@ pub mod clock;
 pub mod lock;
 pub mod process;
 pub mod signal;
+//! os
+
+pub mod stat;

@@ -425,6 +425,13 @@ fn a_long_command_and_a_long_log_are_shortened() {
 }
 
 #[test]
+fn a_failure_without_a_command_has_no_empty_lines() {
+    let gone = Cause::InputGone(crate::name::RelPath::normal("raw.csv").unwrap());
+    let events = [Event::TaskFailed(Box::new(failed(&fields("t", &[]), &gone, &[])))];
+    assert_eq!(shown(style(80), &events), " failed    t                         input raw.csv is gone\n");
+}
+
+#[test]
 fn warnings_of_one_kind_end_after_ten() {
     let mut events: Vec<Event> = (0..13).map(|n| Event::Warning(Warning::new("output_empty", format!("o{n} is empty")))).collect();
     events.push(Event::Warning(Warning::new("other", "another")));

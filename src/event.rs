@@ -11,8 +11,8 @@ pub mod pieces;
 pub mod say;
 
 pub use pieces::{
-    Axes, CauseFields, Counts, DigestText, PipelineFields, ReasonFields, Run, RunState, SHAPE, Secs, SetPair, TaskFields, Time, UsageFields,
-    reason_fields,
+    Axes, CauseFields, Counts, DigestText, PipelineFields, ReasonFields, Run, RunState, SHAPE, Secs, SetPair, TaskFields, Time,
+    UsageFields, reason_fields,
 };
 
 /// Reads events. A sink's failures are its own: said once, never stopping a run.

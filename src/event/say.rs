@@ -59,7 +59,7 @@ pub fn size(bytes: u64) -> String {
     let mut scale: u128 = 1024;
     for (n, unit) in units.iter().enumerate() {
         let tenths = (u128::from(bytes) * 10 + scale / 2) / scale;
-        if tenths < 100 && tenths % 10 != 0 {
+        if tenths < 100 && !tenths.is_multiple_of(10) {
             return format!("{}.{} {unit}", tenths / 10, tenths % 10);
         }
         let whole = if tenths < 100 { tenths / 10 } else { (u128::from(bytes) + scale / 2) / scale };

@@ -218,6 +218,9 @@ fn part(was: Option<Part>, is: Option<Part>, from: Option<&str>) -> ReasonFields
     reason_fields(&Reason::Part { was: was.map(Box::new), is: is.map(Box::new), from: from.map(Into::into) }, None)
 }
 
+/// A field of text that may be null.
+type Field<'a> = Option<&'a str>;
+
 #[test]
 fn the_words_of_reasons() {
     let path = |text: &str| RelPath::normal(text).unwrap();
@@ -228,7 +231,7 @@ fn the_words_of_reasons() {
     let tool = |content| Some(Part::Tool { said: "samtools".into(), automatic: false, content });
     let text = digest.to_string();
     let other = Digest::of(b"y").to_string();
-    let cases: Vec<(ReasonFields, &str, Option<&str>, Option<&str>, Option<&str>, Option<&str>)> = vec![
+    let cases: Vec<(ReasonFields, &str, Field, Field, Field, Field)> = vec![
         (reason_fields(&Reason::NeverRan, None), "never_ran", None, None, None, None),
         (reason_fields(&Reason::Interrupted, None), "interrupted", None, None, None, None),
         (reason_fields(&Reason::Failed, None), "failed", None, None, None, None),

@@ -54,8 +54,22 @@ pub struct Known<'a> {
 
 /// All that stands below the line of the first failure.
 pub fn block(failed: &TaskFailed, known: &Known, style: &Style, again: &Again, zone: &TimeZone, out: &mut String) {
+    let mut parts = [String::new(), String::new()];
+    let [shown, next] = &mut parts;
+    what_it_did(failed, known, style, shown);
+    hints(failed, known, style, again, zone, next);
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        out.push('\n');
+        out.push_str(part);
+    }
+    if parts.iter().any(|part| !part.is_empty()) {
+        out.push('\n');
+    }
+}
+
+/// Its command and the end of its log.
+fn what_it_did(failed: &TaskFailed, known: &Known, style: &Style, out: &mut String) {
     let room = |indent: usize| if style.width == 0 { 0 } else { style.width.saturating_sub(indent).max(10) };
-    out.push('\n');
     let command: Vec<&str> = known.command.trim_end().lines().collect();
     for line in command.iter().take(COMMAND_LINES) {
         out.push_str(&format!("   {}\n", words::cut(&words::log_line(line), room(3))));
@@ -73,9 +87,6 @@ pub fn block(failed: &TaskFailed, known: &Known, style: &Style, again: &Again, z
     if tail.is_empty() && !known.command.is_empty() {
         out.push_str(&format!("   {}\n", style.paint(Paint::Dim, "it printed nothing")));
     }
-    out.push('\n');
-    hints(failed, known, style, again, zone, out);
-    out.push('\n');
 }
 
 /// Where to look, and what still stands.

@@ -1,6 +1,6 @@
 //! The objects that listing commands print with `--json`; `cli` only fills them in.
 //!
-//! Owns their shapes, `docs/reference/json.md` in types. Must hold: a field is always there, `null`
+//! Owns their shapes. Must hold: a field is always there, `null`
 //! where it does not apply; none changes its name, type or unit without a new
 //! [`crate::event::SHAPE`].
 

@@ -8,9 +8,9 @@ use std::io::Write;
 
 use crate::event::{Event, Sink};
 
+mod failure;
 pub mod json;
 pub mod jsonl;
-mod failure;
 pub mod plain;
 pub mod progress;
 pub mod runs;

@@ -24,9 +24,30 @@ const VERB_COLUMNS: usize = 10;
 /// Columns of the name with the spaces behind it: at first, and at most as names get longer.
 const NAME_COLUMNS: (usize, usize) = (26, 44);
 
+/// A place for text that is given up when a write fails.
+pub(super) struct Out(Option<Box<dyn Write + Send>>);
+
+impl Out {
+    pub(super) fn new(out: Box<dyn Write + Send>) -> Out {
+        Out(Some(out))
+    }
+
+    /// Writes text as it is, at once.
+    pub(super) fn write(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if let Some(out) = &mut self.0
+            && out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err()
+        {
+            self.0 = None;
+        }
+    }
+}
+
 /// Writes a run as lines.
 pub struct Plain {
-    out: Option<Box<dyn Write + Send>>,
+    out: Out,
     style: Style,
     again: Again,
     zone: fn() -> TimeZone,
@@ -73,7 +94,7 @@ impl Plain {
     /// Lines go to `out`; the first write that fails is the last.
     pub fn new(out: Box<dyn Write + Send>, style: Style, again: Again) -> Plain {
         Plain {
-            out: Some(out),
+            out: Out::new(out),
             style,
             again,
             zone: TimeZone::system,
@@ -94,11 +115,6 @@ impl Plain {
     pub fn zone(mut self, zone: fn() -> TimeZone) -> Plain {
         self.zone = zone;
         self
-    }
-
-    /// How its lines look.
-    pub(super) fn style(&self) -> &Style {
-        &self.style
     }
 
     /// A line: the first word in its colour, a name, and what is said of it.
@@ -344,22 +360,10 @@ impl Plain {
         self.page.push_str(&format!(" {next}: {}\n", self.style.paint(Paint::Bold, &resume)));
     }
 
-    /// Hands over what is to be written, instead of writing it: for who draws below the lines.
+    /// Hands over what is to be written, instead of writing it: for those who draw below the lines.
     pub(super) fn lines(&mut self, at: i64, event: &Event) -> String {
         self.note(at, event);
         std::mem::take(&mut self.page)
-    }
-
-    /// Writes lines as they are.
-    pub(super) fn write(&mut self, lines: &str) {
-        if lines.is_empty() {
-            return;
-        }
-        if let Some(out) = &mut self.out
-            && out.write_all(lines.as_bytes()).and_then(|()| out.flush()).is_err()
-        {
-            self.out = None;
-        }
     }
 
     fn note(&mut self, at: i64, event: &Event) {
@@ -411,8 +415,9 @@ impl Plain {
 
 impl Sink for Plain {
     fn take(&mut self, at: i64, event: &Event) {
-        let lines = self.lines(at, event);
-        self.write(&lines);
+        self.note(at, event);
+        self.out.write(&self.page);
+        self.page.clear();
     }
 }
 

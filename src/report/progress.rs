@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::plain::Plain;
+use super::plain::{Out, Plain};
 use super::words::{self, Again};
 use super::{Paint, Style};
 use crate::event::{Event, Sink};
@@ -28,20 +28,26 @@ const TASKS: usize = 4;
 /// Lines above, the live block below.
 pub struct Live {
     plain: Plain,
+    style: Style,
     shared: Arc<Shared>,
     drawer: Option<(ProgressBar, JoinHandle<()>)>,
     target: Option<ProgressDrawTarget>,
 }
 
-#[derive(Default)]
 struct Shared {
     board: Mutex<Board>,
     wake: Condvar,
+    /// Where lines go; locked by whoever writes them, the block not being there meanwhile.
+    out: Mutex<Out>,
 }
 
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, lines: &str) {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).write(lines);
     }
 }
 
@@ -112,21 +118,20 @@ impl Board {
 }
 
 impl Live {
-    /// `out` and `target` are the same terminal, stderr: lines at the very end go to `out`, all else
-    /// is drawn on `target`, which must not be hidden (indicatif prints nothing there).
+    /// `out` and `target` are the same terminal, stderr: lines go to `out`, the block is drawn on
+    /// `target`, which must not be hidden (indicatif draws nothing there).
     pub fn new(out: Box<dyn Write + Send>, target: ProgressDrawTarget, style: Style, again: Again) -> Live {
-        Live::below(Plain::new(out, style, again), target)
-    }
-
-    fn below(plain: Plain, target: ProgressDrawTarget) -> Live {
-        Live { plain, shared: Arc::default(), drawer: None, target: Some(target) }
+        // `plain` only makes the lines; a writer that drops all keeps it from writing them too.
+        let plain = Plain::new(Box::new(std::io::sink()), style, again);
+        let shared = Shared { board: Mutex::default(), wake: Condvar::new(), out: Mutex::new(Out::new(out)) };
+        Live { plain, style, shared: Arc::new(shared), drawer: None, target: Some(target) }
     }
 
     /// Starts to draw, with the first task that starts: a no-op needs no thread.
     fn draw(&mut self) {
         let Some(target) = self.target.take() else { return };
         let shared = Arc::clone(&self.shared);
-        let style = *self.plain.style();
+        let style = self.style;
         let block = move |_: &ProgressState, out: &mut dyn fmt::Write| {
             // A block that cannot be written is drawn again soon.
             let _ = out.write_str(&shared.board().block(Instant::now(), &style));
@@ -152,17 +157,12 @@ fn redraw(shared: &Shared, bar: &ProgressBar) {
         }
         let lines = std::mem::take(&mut board.lines);
         drop(board);
-        match lines.strip_suffix('\n') {
-            Some(lines) => print_above(bar, lines),
-            None => bar.tick(),
+        match lines.is_empty() {
+            true => bar.tick(),
+            false => bar.suspend(|| shared.write(&lines)),
         }
         board = shared.board();
     }
-}
-
-/// Prints lines above the block; empty ones at the end stay.
-fn print_above(bar: &ProgressBar, lines: &str) {
-    bar.println(if lines.ends_with('\n') { format!("{lines}\n") } else { lines.to_owned() });
 }
 
 impl Sink for Live {
@@ -177,7 +177,7 @@ impl Sink for Live {
             board.lines.push_str(&lines);
         } else {
             drop(board);
-            self.plain.write(&lines);
+            self.shared.write(&lines);
         }
     }
 
@@ -193,7 +193,7 @@ impl Sink for Live {
             let _ = thread.join();
             bar.finish_and_clear();
         }
-        self.plain.write(&waiting);
+        self.shared.write(&waiting);
     }
 }
 
@@ -287,28 +287,39 @@ mod tests {
         }
     }
 
+    fn wait_for(screen: &Page, text: &str) {
+        for _ in 0..2_000 {
+            if screen.text().contains(text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no {text:?} in {:?}", screen.text());
+    }
+
     #[test]
     fn lines_stay_and_the_block_goes() {
-        let (out, screen) = (Page::default(), Page::default());
+        let screen = Page::default();
         let style = Style { colour: false, width: 80, live: true };
         let target = ProgressDrawTarget::term_like(Box::new(Screen(screen.clone())));
-        let mut live = Live::new(Box::new(out.clone()), target, style, Again::default());
+        let mut live = Live::new(Box::new(screen.clone()), target, style, Again::default());
         live.take(0, &started("train"));
         live.take(0, &progress(0, 1));
-        while !screen.text().contains(" train ") {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(&screen, " train ");
         live.take(0, &Event::TaskDone(TaskDone { task: TaskFields::of(&"train".into()), recorded: true, ..TaskDone::default() }));
-        while !screen.text().contains(" ran       train\n") {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(&screen, "━  1 of 1");
         live.take(0, &Event::RunEnded(RunEnded { state: RunState::Fine, ..RunEnded::default() }));
         live.end();
         drop(live);
-        assert!(screen.text().contains("━  0 of 1"));
-        assert!(screen.text().trim_end().ends_with("<clear>"), "{:?}", screen.text());
-        assert_eq!(out.text(), " : nothing to do in 0 s\n");
-        assert!(!screen.text().contains("?25l"), "the cursor is hidden");
+        let text = screen.text();
+        // The block is cleared before a line, drawn again below it, and cleared at the end.
+        let line = text.find("<clear> ran       train\n").or_else(|| text.find(" ran       train\n<up")).unwrap();
+        let (before, after) = text.split_at(line);
+        assert!(before.contains("━  0 of 1") && after.contains("━  1 of 1"), "{text:?}");
+        assert!(text.ends_with(" : nothing to do in 0 s\n"), "{text:?}");
+        let last_block = text.rfind(" of 1").unwrap();
+        assert!(text[last_block..].contains("<clear>"), "{text:?}");
+        assert!(!text.contains("?25l"), "the cursor is hidden");
     }
 
     #[test]

@@ -285,7 +285,9 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..2_000 {
             let text: String = (0..random.usize(..12)).map(|_| random.char(..)).collect();
-            for shown in [printable(&text).into_owned(), log_line(&text), reason(&ReasonFields { reason: text.clone(), ..Default::default() })] {
+            for shown in
+                [printable(&text).into_owned(), log_line(&text), reason(&ReasonFields { reason: text.clone(), ..Default::default() })]
+            {
                 assert!(!shown.chars().any(is_hidden), "{shown:?}");
             }
         }

@@ -123,8 +123,7 @@ fn a_run() {
     events.extend(ran(fields("daily", &[("station", "sf")]), 60));
     events.push(restored(fields("compare", &[]), 9 * 1024));
     events.push(run_ended(RunState::Fine, 800, 4100, Counts { ran: 4, restored: 1, up_to_date: 4, total: 9, ..Counts::default() }));
-    let want = "\
- ran       clean@station=seattle     0.31 s
+    let want = "\x20ran       clean@station=seattle     0.31 s
  ran       clean@station=sf          0.29 s
  ran       daily@station=seattle     0.06 s
  ran       daily@station=sf          0.06 s
@@ -295,11 +294,11 @@ fn a_thousand_tasks_of_one_stage() {
  ran       daily@n=2                 0.06 s
  ran       daily@n=3                 0.06 s
  ran       daily@n=4                 0.06 s
- daily  306 of 1001
- daily  606 of 1001
+ daily  305 of 1001
+ daily  605 of 1001
  failed    daily@n=700               exit status 1 (allowed): x
  failed    daily@n=701               exit status 1 (allowed): x
- daily  906 of 1001, 2 failed
+ daily  905 of 1001, 2 failed
  daily  1000 of 1001, 2 failed
 ";
     assert_eq!(page, want);
@@ -368,7 +367,10 @@ fn nothing_wraps() {
     let text = shown(style(80), &events);
     assert!(text.starts_with(" ran       stage@customer=name/name/"), "{text}");
     assert!(text.lines().next().unwrap().ends_with("…  0.31 s"), "{text}");
-    assert!(text.contains(" ran       漢字漢字漢字漢字漢字漢字漢字漢字  0.31 s\n ran       s                                 0.31 s\n"), "{text}");
+    assert!(
+        text.contains(" ran       漢字漢字漢字漢字漢字漢字漢字漢字  0.31 s\n ran       s                                 0.31 s\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -420,6 +422,13 @@ fn a_long_command_and_a_long_log_are_shortened() {
     let text = shown(style(200), &events);
     assert!(text.contains("   step 10\n   … (2 lines more)\n   │ line 11\n"), "{text}");
     assert!(text.contains("   │ line 30\n\n   db.sqlite of an earlier run was out of its way while it ran; if"), "{text}");
+}
+
+#[test]
+fn a_failure_without_a_command_has_no_empty_lines() {
+    let gone = Cause::InputGone(crate::name::RelPath::normal("raw.csv").unwrap());
+    let events = [Event::TaskFailed(Box::new(failed(&fields("t", &[]), &gone, &[])))];
+    assert_eq!(shown(style(80), &events), " failed    t                         input raw.csv is gone\n");
 }
 
 #[test]

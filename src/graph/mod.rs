@@ -1,1 +1,3 @@
 //! What the file means.
+
+pub mod draw;

@@ -5,8 +5,15 @@
 //! the names, the text is well-formed; the same drawing gives the same text; colours only where a
 //! state is given, and never colour alone: the state stands in the box as a word too.
 
-use std::collections::HashSet;
+mod dot;
+mod mermaid;
+#[cfg(test)]
+mod samples;
+
 use std::fmt::Write;
+
+pub use dot::dot;
+pub use mermaid::mermaid;
 
 /// What is to be drawn.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -62,9 +69,6 @@ pub enum EdgeKind {
 
 /// With more arrows than this none has a text: they would cover each other.
 const LABELLED_EDGES: usize = 30;
-
-/// Mermaid refuses more arrows than this unless its page is told otherwise.
-const MERMAID_EDGES: usize = 500;
 
 /// A line of a box is at most this wide, in characters.
 const LINE: usize = 44;
@@ -197,7 +201,7 @@ fn edge_text(drawing: &Drawing, edge: &DrawEdge) -> Option<String> {
 /// Whether left to right reads better than top to bottom: always if it fits a page's width, else
 /// whichever of the two comes nearer to the shape of a page.
 fn left_to_right(drawing: &Drawing) -> bool {
-    const PAGE_WIDE: f64 = 900.0;
+    const PAGE_WIDE: f64 = 1300.0;
     const PAGE_SHAPE: f64 = 1.4;
     let labelled = drawing.edges.iter().filter_map(|edge| edge_text(drawing, edge)).map(|text| text.chars().count()).max().unwrap_or(0);
     // In points, about: a character is 7 wide, of an arrow's text 5; a line is 15 high.
@@ -269,298 +273,18 @@ fn edges(drawing: &Drawing) -> impl Iterator<Item = &DrawEdge> {
     drawing.edges.iter().filter(move |edge| edge.from < count && edge.to < count)
 }
 
-/// The drawing in Graphviz's language, for `dot`.
-pub fn dot(drawing: &Drawing) -> String {
-    let mut out = String::new();
-    let name = if drawing.name.is_empty() { "flow" } else { drawing.name.as_str() };
-    let _ = writeln!(out, "digraph {} {{", dot_text(name));
-    let direction = if left_to_right(drawing) { "LR" } else { "TB" };
-    let _ = write!(out, "  graph [rankdir={direction}, nodesep=0.2, ranksep=0.5, bgcolor=white, fontname=\"Helvetica,Arial,sans-serif\"");
-    if !drawing.name.is_empty() {
-        let _ = write!(out, ", label={}, labelloc=t, labeljust=l, fontsize=16", dot_text(&drawing.name));
-    }
-    out.push_str("]\n");
-    out.push_str(
-        "  node [shape=box, style=\"rounded,filled\", fillcolor=\"#f7f7f7\", color=\"#555555\", fontcolor=\"#1a1a1a\", \
-         fontname=\"Helvetica,Arial,sans-serif\", fontsize=12, height=0.35, margin=\"0.12,0.06\"]\n",
-    );
-    out.push_str(
-        "  edge [color=\"#555555\", fontcolor=\"#555555\", fontname=\"Helvetica,Arial,sans-serif\", fontsize=10, arrowsize=0.7]\n",
-    );
-    let names = dot_names(drawing);
-    for (node, name) in drawing.nodes.iter().zip(&names) {
-        let _ = write!(out, "  {name} [label={}", dot_text(&lines(node).join("\n")));
-        if node.tasks != 1 {
-            out.push_str(", peripheries=2");
-        }
-        if let Some(state) = &node.state {
-            let (_, look) = look(state);
-            let _ = write!(out, ", fillcolor=\"{}\", color=\"{}\", fontcolor=\"{}\"", look.fill, look.line, look.text);
-            if look.width != 1 {
-                let _ = write!(out, ", penwidth={}", look.width);
-            }
-            match look.stroke {
-                Stroke::Full => {}
-                Stroke::Dashed => out.push_str(", style=\"rounded,filled,dashed\""),
-                Stroke::Dotted => out.push_str(", style=\"rounded,filled,dotted\""),
-            }
-        }
-        let _ = writeln!(out, ", tooltip={}]", dot_text(&tooltip(node)));
-    }
-    for edge in edges(drawing) {
-        let (Some(from), Some(to)) = (names.get(edge.from), names.get(edge.to)) else { continue };
-        let mut attributes = Vec::new();
-        match edge.kind {
-            EdgeKind::File => {}
-            EdgeKind::Stamp => attributes.push("arrowhead=odot".to_owned()),
-            EdgeKind::Order => attributes.push("style=dashed, arrowhead=open".to_owned()),
-        }
-        if let Some(text) = edge_text(drawing, edge) {
-            // The spaces keep the text off the line.
-            attributes.push(format!("label={}", dot_text(&format!(" {text} "))));
-        }
-        attributes.extend(edge_tooltip(edge).map(|text| format!("tooltip={}", dot_text(&text))));
-        let attributes = if attributes.is_empty() { String::new() } else { format!(" [{}]", attributes.join(", ")) };
-        let _ = writeln!(out, "  {from} -> {to}{attributes}");
-    }
-    out.push_str("}\n");
-    out
-}
-
-fn tooltip(node: &DrawNode) -> String {
-    let mut text = node.id.clone();
-    if let Some(state) = &node.state {
-        let _ = write!(text, ": {}", words(state));
-    }
-    text
-}
-
-/// The first files of an arrow, and how many more.
-fn edge_tooltip(edge: &DrawEdge) -> Option<String> {
-    const FIRST: usize = 8;
-    let mut lines: Vec<String> = edge.paths.iter().take(FIRST).cloned().collect();
-    let more = edge.count.max(edge.paths.len()).saturating_sub(lines.len());
-    if lines.is_empty() {
-        return None;
-    }
-    if more > 0 {
-        lines.push(format!("and {} more", grouped(more)));
-    }
-    Some(lines.join("\n"))
-}
-
-/// A name for each node, quoted. Its id where that is plain and its own, else a number.
-fn dot_names(drawing: &Drawing) -> Vec<String> {
-    let taken: HashSet<&str> = drawing.nodes.iter().map(|node| node.id.as_str()).collect();
-    let mut used = HashSet::new();
-    let plain = |id: &str| !id.is_empty() && !id.contains(['"', '\\']) && !id.chars().any(char::is_control);
-    let mut names = Vec::with_capacity(drawing.nodes.len());
-    for (place, node) in drawing.nodes.iter().enumerate() {
-        if plain(&node.id) && used.insert(node.id.as_str()) {
-            names.push(format!("\"{}\"", node.id));
-            continue;
-        }
-        let mut number = format!("#{place}");
-        while taken.contains(number.as_str()) {
-            number.push('#');
-        }
-        names.push(format!("\"{number}\""));
-    }
-    names
-}
-
-/// Any text in quotes, as `dot` shows it: a backslash would begin an escape, `&` an entity.
-fn dot_text(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '&' => out.push_str("&amp;"),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\\\x{:02x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// The drawing in Mermaid's language, as pages and README files show it.
-pub fn mermaid(drawing: &Drawing) -> String {
-    let mut out = String::new();
-    if !drawing.name.is_empty() {
-        let _ = writeln!(out, "---\ntitle: {}\n---", yaml_text(&drawing.name));
-    }
-    let direction = if left_to_right(drawing) { "LR" } else { "TD" };
-    let _ = writeln!(out, "flowchart {direction}");
-    if edges(drawing).count() > MERMAID_EDGES {
-        let _ = writeln!(out, "  %% more than {MERMAID_EDGES} arrows: the page must set maxEdges (and maxTextSize) to show this");
-    }
-    for (place, node) in drawing.nodes.iter().enumerate() {
-        let text: Vec<String> = lines(node).iter().map(|line| mermaid_text(line)).collect();
-        let (open, close) = if node.tasks == 1 { ("(", ")") } else { ("[[", "]]") };
-        let _ = writeln!(out, "  n{place}{open}\"{}\"{close}", text.join("<br/>"));
-    }
-    let mut dotted = Vec::new();
-    for (place, edge) in edges(drawing).enumerate() {
-        let arrow = match edge.kind {
-            EdgeKind::File => "-->",
-            EdgeKind::Stamp => "--o",
-            EdgeKind::Order => "-.->",
-        };
-        if edge.kind == EdgeKind::Order {
-            dotted.push(place);
-        }
-        match edge_text(drawing, edge) {
-            Some(text) => {
-                let _ = writeln!(out, "  n{} {arrow}|\"{}\"| n{}", edge.from, mermaid_text(&text), edge.to);
-            }
-            None => {
-                let _ = writeln!(out, "  n{} {arrow} n{}", edge.from, edge.to);
-            }
-        }
-    }
-    out.push_str(&mermaid_classes(drawing));
-    out
-}
-
-/// The states' looks, each said once, and who has them.
-fn mermaid_classes(drawing: &Drawing) -> String {
-    let mut classes: Vec<(&str, Look, Vec<String>)> = Vec::new();
-    for (place, node) in drawing.nodes.iter().enumerate() {
-        let Some(state) = &node.state else { continue };
-        let (name, look) = look(state);
-        match classes.iter_mut().find(|class| class.0 == name) {
-            Some(class) => class.2.push(format!("n{place}")),
-            None => classes.push((name, look, vec![format!("n{place}")])),
-        }
-    }
-    let mut out = String::new();
-    for (name, look, nodes) in classes {
-        let dashes = match look.stroke {
-            Stroke::Full => "",
-            Stroke::Dashed => ",stroke-dasharray:5 3",
-            Stroke::Dotted => ",stroke-dasharray:2 3",
-        };
-        let (fill, line, text, width) = (look.fill, look.line, look.text, look.width);
-        let _ = writeln!(out, "  classDef {name} fill:{fill},stroke:{line},color:{text},stroke-width:{width}px{dashes}");
-        for some in nodes.chunks(50) {
-            let _ = writeln!(out, "  class {} {name}", some.join(","));
-        }
-    }
-    out
-}
-
-/// Any text between quotes, as Mermaid shows it: all that could mean something to it, to the HTML
-/// or to the Markdown it makes is written by number.
-fn mermaid_text(text: &str) -> String {
-    let mut out = String::new();
-    let list = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+');
-    for (place, c) in text.chars().enumerate() {
-        let mark = list && (c == '.' || place == 0 && !c.is_ascii_digit());
-        if c.is_control() {
-            let _ = write!(out, "#92;x{:02x}", u32::from(c));
-        } else if c.is_alphanumeric() || !c.is_ascii() || (" _-+./=@,?".contains(c) && !mark) {
-            out.push(c);
-        } else {
-            let _ = write!(out, "#{};", u32::from(c));
-        }
-    }
-    out
-}
-
-/// Any text as a YAML scalar in double quotes.
-fn yaml_text(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use super::dot::dot_text;
+    use super::mermaid::mermaid_text;
+    use super::samples::{file, node};
     use super::*;
-
-    fn node(id: &str) -> DrawNode {
-        DrawNode { id: id.into(), label: id.into(), tasks: 1, note: None, state: None }
-    }
-
-    fn file(from: usize, to: usize, path: &str) -> DrawEdge {
-        DrawEdge { from, to, kind: EdgeKind::File, paths: vec![path.into()], count: 1 }
-    }
-
-    fn small() -> Drawing {
-        let fan = DrawNode { tasks: 80, state: Some("stale".into()), ..node("clean") };
-        let report = DrawNode { note: Some("weekly".into()), state: Some("up_to_date".into()), ..node("report") };
-        Drawing {
-            name: "weather".into(),
-            nodes: vec![node("fetch"), fan, report],
-            edges: vec![
-                DrawEdge { count: 80, ..file(0, 1, "raw/a.csv") },
-                file(1, 2, "clean.csv"),
-                DrawEdge { from: 0, to: 2, kind: EdgeKind::Order, paths: vec![], count: 1 },
-            ],
-        }
-    }
 
     /// The lines of a text that contain this.
     fn with<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
         text.lines().map(str::trim).filter(|line| line.contains(part)).collect()
-    }
-
-    #[test]
-    fn dot_of_a_small_one() {
-        let text = dot(&small());
-        assert!(text.starts_with("digraph \"weather\" {\n"), "{text}");
-        assert!(text.ends_with("}\n"));
-        assert_eq!(
-            text.lines().skip(4).map(str::trim).collect::<Vec<_>>(),
-            [
-                r##""fetch" [label="fetch", tooltip="fetch"]"##,
-                r##""clean" [label="clean ×80\nstale", peripheries=2, fillcolor="#ffd98a", color="#7a5200", fontcolor="#1a1a1a", tooltip="clean: stale"]"##,
-                r##""report" [label="report\nweekly", fillcolor="#e6f4e6", color="#2e6b34", fontcolor="#1a1a1a", tooltip="report: up to date"]"##,
-                r##""fetch" -> "clean" [label=" 80 files ", tooltip="raw/a.csv\nand 79 more"]"##,
-                r##""clean" -> "report" [label=" clean.csv ", tooltip="clean.csv"]"##,
-                r##""fetch" -> "report" [style=dashed, arrowhead=open]"##,
-                "}",
-            ]
-        );
-    }
-
-    #[test]
-    fn mermaid_of_a_small_one() {
-        assert_eq!(
-            mermaid(&small()),
-            r##"---
-title: "weather"
----
-flowchart LR
-  n0("fetch")
-  n1[["clean ×80<br/>stale"]]
-  n2("report<br/>weekly")
-  n0 -->|"80 files"| n1
-  n1 -->|"clean.csv"| n2
-  n0 -.-> n2
-  classDef stale fill:#ffd98a,stroke:#7a5200,color:#1a1a1a,stroke-width:1px
-  class n1 stale
-  classDef fine fill:#e6f4e6,stroke:#2e6b34,color:#1a1a1a,stroke-width:1px
-  class n2 fine
-"##
-        );
     }
 
     #[test]
@@ -578,30 +302,6 @@ flowchart LR
         let plain = Drawing { nodes: vec![node("a"), node("b")], edges: vec![file(0, 1, "x")], ..Drawing::default() };
         assert!(!mermaid(&plain).contains("class"));
         assert_eq!(with(&dot(&plain), "fillcolor").len(), 1); // the default of all
-    }
-
-    #[test]
-    fn any_name_is_shown_as_it_is_in_dot() {
-        assert_eq!(dot_text("a \"b\""), r#""a \"b\"""#);
-        assert_eq!(dot_text(r"C:\N\"), r#""C:\\N\\""#);
-        assert_eq!(dot_text("a\nb"), r#""a\nb""#);
-        assert_eq!(dot_text("<b>&lt;</b>"), r#""<b>&amp;lt;</b>""#);
-        assert_eq!(dot_text("a\x1b[31m\tb"), r#""a\\x1b[31m\\x09b""#);
-        assert_eq!(dot_text("städte/東京 🙂"), "\"städte/東京 🙂\"");
-    }
-
-    #[test]
-    fn any_name_is_shown_as_it_is_in_mermaid() {
-        assert_eq!(mermaid_text("a \"b\""), "a #34;b#34;");
-        assert_eq!(mermaid_text("<script>&"), "#60;script#62;#38;");
-        assert_eq!(mermaid_text("`md` *b* #35; %% style:x"), "#96;md#96; #42;b#42; #35;35#59; #37;#37; style#58;x");
-        assert_eq!(mermaid_text(r"a\nb"), "a#92;nb");
-        assert_eq!(mermaid_text("1. one"), "1#46; one");
-        assert_eq!(mermaid_text("- one-two"), "#45; one-two");
-        assert_eq!(mermaid_text("clean@day=2024-01-01.csv"), "clean@day=2024-01-01.csv");
-        assert_eq!(mermaid_text("a\x07"), "a#92;x07");
-        let odd = Drawing { name: "a: \"b\"\n\\".into(), ..Drawing::default() };
-        assert_eq!(mermaid(&odd).lines().nth(1), Some(r#"title: "a: \"b\"\u000a\\""#));
     }
 
     #[test]
@@ -627,13 +327,6 @@ flowchart LR
             assert_eq!(dot(&drawing).lines().count(), 4 + 2 + 1, "{text:?}");
             assert_eq!(mermaid(&drawing).lines().count(), 3, "{text:?}");
         }
-    }
-
-    #[test]
-    fn names_of_nodes_are_their_own() {
-        let nodes = vec![node("a"), node("a"), node("q\""), node("#1"), node(""), node("x\\")];
-        let names = dot_names(&Drawing { nodes, ..Drawing::default() });
-        assert_eq!(names, [r##""a""##, r##""#1#""##, r##""#2""##, r##""#1""##, r##""#4""##, r##""#5""##]);
     }
 
     #[test]
@@ -672,6 +365,7 @@ flowchart LR
             ..Drawing::default()
         };
         assert!(left_to_right(&fan));
+        assert!(dot(&fan).contains("ranksep=1.2"));
         // A cycle has no layers, and no end.
         let cycle = Drawing { edges: vec![file(0, 1, "x"), file(1, 0, "y")], ..chain(2) };
         assert_eq!(layers_of(&cycle), [0, 0]);
@@ -695,7 +389,8 @@ flowchart LR
 
     #[test]
     fn every_state_has_a_look_of_its_own() {
-        let states = ["up_to_date", "stale", "failed", "interrupted", "blocked", "never_ran", "running", "unknown", "off", "restore", "run?"];
+        let states =
+            ["up_to_date", "stale", "failed", "interrupted", "blocked", "never_ran", "running", "unknown", "off", "restore", "run?"];
         let looks: HashSet<&str> = states.iter().map(|state| look(state).0).collect();
         assert_eq!(looks.len(), states.len());
         assert_eq!(look("something else").0, "unknown");

@@ -392,3 +392,6 @@ impl Task {
 
 #[cfg(test)]
 mod tests;
+//! What the file means.
+
+pub mod draw;

@@ -30,7 +30,7 @@ pub fn read(text: &str, file: u32) -> (Pipeline, Vec<Diagnostic>) {
     let read = yaml::read_all(text, file);
     let start = Span { file, start: 0, end: 0 };
     let mut reader = Reader { faults: read.faults, key_at: start };
-    let Some(value) = read.value else {
+    let Some(value) = read.value.filter(|value| !value.is_null()) else {
         if read.whole {
             let fault = Diagnostic::error("empty", start, "there is no pipeline in this file").label("a pipeline needs `stages`");
             reader.faults.push(fault.hint(format!("the smallest one is\n{SMALLEST}")));
@@ -154,7 +154,7 @@ impl Reader {
     fn unknown(&mut self, place: Place, key: &Key, what: &str, value: &Value) -> Option<&'static str> {
         let word = key.text.as_str();
         if words::is_later(place, word) {
-            self.error("not_yet", key.at, words::later(word), "comes with a later version");
+            self.error("not_yet", key.at, words::later(&format!("`{word}`")), "comes with a later version");
             return None;
         }
         let message = format!("unknown key `{}` in {what}", short(word));

@@ -58,6 +58,8 @@ pub fn read_all(text: &str, file: u32) -> Read {
     let mut options = Options::default();
     options.emit_comments = false;
     options.emit_unresolved_aliases = true;
+    options.flow_nesting_limit = DEPTH;
+    options.block_nesting_limit = DEPTH;
     // Keys are names and paths; YAML's own limit of 1024 characters would cut a long path.
     options.simple_key_max_lookahead = 16 << 10;
     let mut builder = Builder::new(text, file);
@@ -198,6 +200,8 @@ impl<'a> Builder<'a> {
                 match self.anchors.get(&id).cloned() {
                     Some(value) => {
                         self.count(&value, at)?;
+                        // A text keeps the place it was written at: that is where a fault in it is mended.
+                        let at = if matches!(value.data, Data::Scalar(_)) { value.at } else { at };
                         self.push(Value { at, ..value });
                     }
                     None => {
@@ -224,7 +228,12 @@ impl<'a> Builder<'a> {
 
     fn scalar(&self, text: String, style: ScalarStyle, range: Range<usize>) -> Value {
         let (style, text, start) = match style {
-            ScalarStyle::Plain if range.is_empty() => (Style::Plain, String::new(), range.start),
+            // Nothing in a `- ` entry is shown by its dash.
+            ScalarStyle::Plain if range.is_empty() => {
+                let dash = range.start > 0 && self.text.as_bytes()[range.start - 1] == b'-';
+                let in_list = matches!(self.stack.last(), Some(Frame { body: Body::List(_), .. }));
+                (Style::Plain, String::new(), if dash && in_list { range.start - 1 } else { range.start })
+            }
             ScalarStyle::Plain => (Style::Plain, text, range.start),
             ScalarStyle::SingleQuoted => (Style::Single, text, range.start),
             ScalarStyle::DoubleQuoted => (Style::Double, text, range.start),
@@ -232,7 +241,13 @@ impl<'a> Builder<'a> {
                 (Style::Block, text, place::header(self.text, self.before).unwrap_or(range.start))
             }
         };
-        Value::scalar(self.span(start, range.end.max(start)), Scalar { text, style })
+        let mut end = range.end.max(start);
+        if style == Style::Block {
+            // The parser's range may hold the indentation of what comes next.
+            let blanks = self.text[start..end].trim_end_matches([' ', '\t']);
+            end = if blanks.ends_with('\n') { start + blanks.len() } else { end };
+        }
+        Value::scalar(self.span(start, end), Scalar { text, style })
     }
 
     /// A scalar with a tag: refused, and taken as the text it was meant as.
@@ -254,6 +269,12 @@ impl<'a> Builder<'a> {
             return Break(());
         }
         let flow = style == StructureStyle::Flow;
+        let mut start = start;
+        if !flow && matches!(body, Body::List(_)) && self.text.as_bytes().get(start) != Some(&b'-') {
+            // A list that is not indented is said to start at its first entry's value.
+            let before = self.text[..start].trim_end_matches([' ', '\t']);
+            start = if before.ends_with('-') { before.len() - 1 } else { start };
+        }
         self.stack.push(Frame { start: start as u32, end: start as u32, flow, anchor, body });
         Continue(())
     }
@@ -423,7 +444,12 @@ impl<'a> Builder<'a> {
 
     fn end(mut self, whole: bool) -> Read {
         if !whole {
-            // What was open when reading stopped is kept without its last, unfinished entry.
+            // What was open when reading stopped is kept without its last entry, which may be a part only.
+            match self.stack.last_mut().map(|frame| &mut frame.body) {
+                Some(Body::Map { entries, key: Next::Key, .. }) => drop(entries.pop()),
+                Some(Body::List(items)) => drop(items.pop()),
+                _ => {}
+            }
             while let Some(frame) = self.stack.last() {
                 let end = frame.end as usize;
                 if self.close(end).is_break() {

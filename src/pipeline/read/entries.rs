@@ -37,7 +37,7 @@ impl Reader {
             return None;
         }
         if let Data::List(_) = value.data {
-            self.wrong(key, "a path", &value, "one path for each name or `-`");
+            self.error("wrong_type", value.at, format!("an entry of `{}` is a list", short(key)), "one path for each name or `-`");
             return None;
         }
         self.filled(key, value)

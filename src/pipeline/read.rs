@@ -86,7 +86,14 @@ impl Reader {
     /// A value of another kind than the key takes.
     fn wrong(&mut self, key: &str, takes: &str, value: &Value, label: &str) -> &mut Diagnostic {
         let at = self.mark(value);
-        self.error("wrong_type", at, format!("`{}` takes {takes}, not {}", short(key), value.kind()), label)
+        let what = match &value.data {
+            Data::Scalar(scalar) if !is_null(value) => match scalar.style {
+                Style::Plain => format!("`{}`", short(&scalar.text)),
+                _ => format!("the text `{}`", short(&scalar.text)),
+            },
+            _ => value.kind().to_owned(),
+        };
+        self.error("wrong_type", at, format!("`{}` takes {takes}, not {what}", short(key)), label)
     }
 
     /// A value that must be text; numbers and the like are, as they were written.

@@ -47,6 +47,10 @@ pub fn read(text: &str, file: u32) -> (Option<Value>, Vec<Diagnostic>) {
 
 /// Reads a file's text and tells whether all of it was understood.
 pub fn read_all(text: &str, file: u32) -> Read {
+    read_within(text, file, COPIED_VALUES, COPIED_BYTES)
+}
+
+fn read_within(text: &str, file: u32, most_values: usize, most_bytes: usize) -> Read {
     if u32::try_from(text.len()).is_err() {
         let at = Span { file, start: 0, end: 0 };
         let fault = Diagnostic::error("too_large", at, "this file is larger than 4 GiB");
@@ -62,7 +66,7 @@ pub fn read_all(text: &str, file: u32) -> Read {
     options.block_nesting_limit = DEPTH;
     // Keys are names and paths; YAML's own limit of 1024 characters would cut a long path.
     options.simple_key_max_lookahead = 16 << 10;
-    let mut builder = Builder::new(text, file);
+    let mut builder = Builder::new(text, file, most_values, most_bytes);
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, at) = match event {
             Ok(event) => event,
@@ -135,6 +139,9 @@ struct Builder<'a> {
     stack: Vec<Frame>,
     root: Option<Value>,
     anchors: HashMap<usize, Value>,
+    /// What aliases may add, and what they have added.
+    most_values: usize,
+    most_bytes: usize,
     values: usize,
     bytes: usize,
     documents: usize,
@@ -146,13 +153,15 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, file: u32) -> Builder<'a> {
+    fn new(text: &'a str, file: u32, most_values: usize, most_bytes: usize) -> Builder<'a> {
         Builder {
             text,
             file,
             stack: Vec::new(),
             root: None,
             anchors: HashMap::new(),
+            most_values,
+            most_bytes,
             values: 0,
             bytes: 0,
             documents: 0,
@@ -357,8 +366,8 @@ impl<'a> Builder<'a> {
                 self.faults.push(fault::depth(at));
                 return Break(());
             }
-            if self.values > COPIED_VALUES || self.bytes > COPIED_BYTES {
-                self.faults.push(fault::copies(at, COPIED_VALUES, COPIED_BYTES >> 20));
+            if self.values > self.most_values || self.bytes > self.most_bytes {
+                self.faults.push(fault::copies(at, self.most_values, self.most_bytes >> 20));
                 return Break(());
             }
         }

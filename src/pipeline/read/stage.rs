@@ -195,7 +195,12 @@ impl Reader {
         let Some(words) = self.filled("cmd", value) else { return stand_in(at) };
         if words.text.starts_with("#!") {
             let mark = words.at;
-            self.error("not_yet", mark, words::later("a script that starts with `#!`"), "name the interpreter: `shell: python3 -c`, or call a script file");
+            self.error(
+                "not_yet",
+                mark,
+                words::later("a script that starts with `#!`"),
+                "name the interpreter: `shell: python3 -c`, or call a script file",
+            );
         }
         words
     }

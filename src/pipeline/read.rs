@@ -30,7 +30,7 @@ pub fn read(text: &str, file: u32) -> (Pipeline, Vec<Diagnostic>) {
     let read = yaml::read_all(text, file);
     let start = Span { file, start: 0, end: 0 };
     let mut reader = Reader { faults: read.faults, key_at: start };
-    let Some(value) = read.value else {
+    let Some(value) = read.value.filter(|value| !value.is_null()) else {
         if read.whole {
             let fault = Diagnostic::error("empty", start, "there is no pipeline in this file").label("a pipeline needs `stages`");
             reader.faults.push(fault.hint(format!("the smallest one is\n{SMALLEST}")));
@@ -86,7 +86,14 @@ impl Reader {
     /// A value of another kind than the key takes.
     fn wrong(&mut self, key: &str, takes: &str, value: &Value, label: &str) -> &mut Diagnostic {
         let at = self.mark(value);
-        self.error("wrong_type", at, format!("`{}` takes {takes}, not {}", short(key), value.kind()), label)
+        let what = match &value.data {
+            Data::Scalar(scalar) if !is_null(value) => match scalar.style {
+                Style::Plain => format!("`{}`", short(&scalar.text)),
+                _ => format!("the text `{}`", short(&scalar.text)),
+            },
+            _ => value.kind().to_owned(),
+        };
+        self.error("wrong_type", at, format!("`{}` takes {takes}, not {what}", short(key)), label)
     }
 
     /// A value that must be text; numbers and the like are, as they were written.
@@ -154,7 +161,7 @@ impl Reader {
     fn unknown(&mut self, place: Place, key: &Key, what: &str, value: &Value) -> Option<&'static str> {
         let word = key.text.as_str();
         if words::is_later(place, word) {
-            self.error("not_yet", key.at, words::later(word), "comes with a later version");
+            self.error("not_yet", key.at, words::later(&format!("`{word}`")), "comes with a later version");
             return None;
         }
         let message = format!("unknown key `{}` in {what}", short(word));

@@ -68,9 +68,9 @@ pub fn is_later(place: Place, word: &str) -> bool {
     LATER.iter().any(|(at, words)| *at == place && words.contains(&word))
 }
 
-/// What is said of anything that comes with a later version.
+/// What is said of anything that comes with a later version; a key in `what` stands in backquotes.
 pub fn later(what: &str) -> String {
-    format!("`{what}` is not in this version of flow yet")
+    format!("{what} is not in this version of flow yet")
 }
 
 /// A word of another tool.

@@ -47,6 +47,10 @@ pub fn read(text: &str, file: u32) -> (Option<Value>, Vec<Diagnostic>) {
 
 /// Reads a file's text and tells whether all of it was understood.
 pub fn read_all(text: &str, file: u32) -> Read {
+    read_within(text, file, COPIED_VALUES, COPIED_BYTES)
+}
+
+fn read_within(text: &str, file: u32, most_values: usize, most_bytes: usize) -> Read {
     if u32::try_from(text.len()).is_err() {
         let at = Span { file, start: 0, end: 0 };
         let fault = Diagnostic::error("too_large", at, "this file is larger than 4 GiB");
@@ -58,9 +62,11 @@ pub fn read_all(text: &str, file: u32) -> Read {
     let mut options = Options::default();
     options.emit_comments = false;
     options.emit_unresolved_aliases = true;
+    options.flow_nesting_limit = DEPTH;
+    options.block_nesting_limit = DEPTH;
     // Keys are names and paths; YAML's own limit of 1024 characters would cut a long path.
     options.simple_key_max_lookahead = 16 << 10;
-    let mut builder = Builder::new(text, file);
+    let mut builder = Builder::new(text, file, most_values, most_bytes);
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, at) = match event {
             Ok(event) => event,
@@ -133,6 +139,9 @@ struct Builder<'a> {
     stack: Vec<Frame>,
     root: Option<Value>,
     anchors: HashMap<usize, Value>,
+    /// What aliases may add, and what they have added.
+    most_values: usize,
+    most_bytes: usize,
     values: usize,
     bytes: usize,
     documents: usize,
@@ -144,13 +153,15 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, file: u32) -> Builder<'a> {
+    fn new(text: &'a str, file: u32, most_values: usize, most_bytes: usize) -> Builder<'a> {
         Builder {
             text,
             file,
             stack: Vec::new(),
             root: None,
             anchors: HashMap::new(),
+            most_values,
+            most_bytes,
             values: 0,
             bytes: 0,
             documents: 0,
@@ -198,6 +209,8 @@ impl<'a> Builder<'a> {
                 match self.anchors.get(&id).cloned() {
                     Some(value) => {
                         self.count(&value, at)?;
+                        // A text keeps the place it was written at: that is where a fault in it is mended.
+                        let at = if matches!(value.data, Data::Scalar(_)) { value.at } else { at };
                         self.push(Value { at, ..value });
                     }
                     None => {
@@ -224,7 +237,12 @@ impl<'a> Builder<'a> {
 
     fn scalar(&self, text: String, style: ScalarStyle, range: Range<usize>) -> Value {
         let (style, text, start) = match style {
-            ScalarStyle::Plain if range.is_empty() => (Style::Plain, String::new(), range.start),
+            // Nothing in a `- ` entry is shown by its dash.
+            ScalarStyle::Plain if range.is_empty() => {
+                let dash = range.start > 0 && self.text.as_bytes()[range.start - 1] == b'-';
+                let in_list = matches!(self.stack.last(), Some(Frame { body: Body::List(_), .. }));
+                (Style::Plain, String::new(), if dash && in_list { range.start - 1 } else { range.start })
+            }
             ScalarStyle::Plain => (Style::Plain, text, range.start),
             ScalarStyle::SingleQuoted => (Style::Single, text, range.start),
             ScalarStyle::DoubleQuoted => (Style::Double, text, range.start),
@@ -232,7 +250,13 @@ impl<'a> Builder<'a> {
                 (Style::Block, text, place::header(self.text, self.before).unwrap_or(range.start))
             }
         };
-        Value::scalar(self.span(start, range.end.max(start)), Scalar { text, style })
+        let mut end = range.end.max(start);
+        if style == Style::Block {
+            // The parser's range may hold the indentation of what comes next.
+            let blanks = self.text[start..end].trim_end_matches([' ', '\t']);
+            end = if blanks.ends_with('\n') { start + blanks.len() } else { end };
+        }
+        Value::scalar(self.span(start, end), Scalar { text, style })
     }
 
     /// A scalar with a tag: refused, and taken as the text it was meant as.
@@ -254,6 +278,12 @@ impl<'a> Builder<'a> {
             return Break(());
         }
         let flow = style == StructureStyle::Flow;
+        let mut start = start;
+        if !flow && matches!(body, Body::List(_)) && self.text.as_bytes().get(start) != Some(&b'-') {
+            // A list that is not indented is said to start at its first entry's value.
+            let before = self.text[..start].trim_end_matches([' ', '\t']);
+            start = if before.ends_with('-') { before.len() - 1 } else { start };
+        }
         self.stack.push(Frame { start: start as u32, end: start as u32, flow, anchor, body });
         Continue(())
     }
@@ -336,8 +366,8 @@ impl<'a> Builder<'a> {
                 self.faults.push(fault::depth(at));
                 return Break(());
             }
-            if self.values > COPIED_VALUES || self.bytes > COPIED_BYTES {
-                self.faults.push(fault::copies(at, COPIED_VALUES, COPIED_BYTES >> 20));
+            if self.values > self.most_values || self.bytes > self.most_bytes {
+                self.faults.push(fault::copies(at, self.most_values, self.most_bytes >> 20));
                 return Break(());
             }
         }
@@ -423,7 +453,12 @@ impl<'a> Builder<'a> {
 
     fn end(mut self, whole: bool) -> Read {
         if !whole {
-            // What was open when reading stopped is kept without its last, unfinished entry.
+            // What was open when reading stopped is kept without its last entry, which may be a part only.
+            match self.stack.last_mut().map(|frame| &mut frame.body) {
+                Some(Body::Map { entries, key: Next::Key, .. }) => drop(entries.pop()),
+                Some(Body::List(items)) => drop(items.pop()),
+                _ => {}
+            }
             while let Some(frame) = self.stack.last() {
                 let end = frame.end as usize;
                 if self.close(end).is_break() {

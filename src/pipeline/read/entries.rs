@@ -37,7 +37,7 @@ impl Reader {
             return None;
         }
         if let Data::List(_) = value.data {
-            self.wrong(key, "a path", &value, "one path for each name or `-`");
+            self.error("wrong_type", value.at, format!("an entry of `{}` is a list", short(key)), "one path for each name or `-`");
             return None;
         }
         self.filled(key, value)
@@ -92,10 +92,11 @@ impl Reader {
         Entries { list, single, at }
     }
 
-    /// Whether a key is another tool's word for one of an entry.
+    /// Whether a key means something in an entry, here, later or elsewhere.
     fn is_word(&self, key: &str, word: &Key) -> bool {
         let place = if key == "inputs" { Place::Input } else { Place::Output };
-        words::foreign(place, &word.text).is_some_and(|foreign| foreign.means == Some("path"))
+        let word = word.text.as_str();
+        words::keys(place).contains(&word) || words::is_later(place, word) || words::foreign(place, word).is_some()
     }
 
     /// `- raw: a.csv`: names in a list. Whether that was it, and was said.

@@ -195,7 +195,12 @@ impl Reader {
         let Some(words) = self.filled("cmd", value) else { return stand_in(at) };
         if words.text.starts_with("#!") {
             let mark = words.at;
-            self.error("not_yet", mark, words::later("#!"), "name the interpreter: `shell: python3 -c`, or call a script file");
+            self.error(
+                "not_yet",
+                mark,
+                words::later("a script that starts with `#!`"),
+                "name the interpreter: `shell: python3 -c`, or call a script file",
+            );
         }
         words
     }
@@ -241,7 +246,7 @@ impl Reader {
                     }
                 }
                 Data::List(_) => {
-                    self.wrong("tools", "a list of names", &item, "a program or a file, or `name: command`");
+                    self.error("wrong_type", item.at, "an entry of `tools` is a list", "a program or a file, or `name: command`");
                 }
                 Data::Scalar(_) => tools.extend(self.filled("tools", item).map(Tool::Named)),
             }
@@ -276,7 +281,7 @@ impl Reader {
         }
         let words = self.filled("shell", value)?;
         if words.text.contains("${{") {
-            self.error("not_yet", at, words::later("${{ }} in shell"), "a program and its flags");
+            self.error("not_yet", at, words::later("a template in `shell`"), "a program and its flags");
             return None;
         }
         match units::words(&words.text) {
@@ -327,7 +332,7 @@ impl Reader {
         let at = self.mark(value);
         match (&value.data, value.meaning()) {
             (Data::Map(_), _) => {
-                self.error("not_yet", at, words::later("retries as a map"), "a number: how often it is tried again");
+                self.error("not_yet", at, words::later("`retries` as a map"), "a number: how often it is tried again");
                 0
             }
             (_, Some(Meaning::Int(times))) if u16::try_from(times).is_ok() => times as u16,
@@ -364,7 +369,7 @@ impl Reader {
                 Data::Map(ref entries) if entries.iter().any(|(key, _)| words::LATER_AXES.contains(&key.text.as_str())) => {
                     let source = entries.iter().find(|(key, _)| words::LATER_AXES.contains(&key.text.as_str()));
                     let (source, at) = source.map_or((String::new(), at), |(key, _)| (key.text.clone(), key.at));
-                    self.error("not_yet", at, words::later(&format!("{{{source}: …}} as an axis")), "comes with a later version");
+                    self.error("not_yet", at, words::later(&format!("`{{{source}: …}}` as an axis")), "comes with a later version");
                     Items::Literal(Value { at: value.at, data: Data::List(Vec::new()) })
                 }
                 Data::List(_) | Data::Map(_) => Items::Literal(value),
@@ -419,7 +424,7 @@ impl Reader {
             let mut exclusion = Vec::new();
             for (axis, value) in entries {
                 self.key_at = axis.at;
-                if !axes.iter().any(|known| known.name.text == axis.text) {
+                if !axes.is_empty() && !axes.iter().any(|known| known.name.text == axis.text) {
                     let near = words::nearest(&axis.text, axes.iter().map(|axis| axis.name.text.as_str()));
                     let label = near.map_or("not under `foreach` of this stage".to_owned(), |near| format!("did you mean `{near}`?"));
                     self.error("unknown_axis", axis.at, format!("`exclude` names the unknown axis `{}`", short(&axis.text)), label);
@@ -431,7 +436,7 @@ impl Reader {
                 };
                 for value in &values {
                     if !matches!(&value.data, Data::Scalar(_)) {
-                        self.wrong(&axis.text, "the key of an item, or a list of them", value, "as it is printed");
+                        self.wrong(&axis.text, "keys of items", value, "an item's key, as it is printed");
                     }
                 }
                 exclusion.push((axis, values));

@@ -301,6 +301,10 @@ impl State<'_> {
         let line = self.line(at);
         let from = line.find(": ").map(|n| n + 2).or_else(|| line.find("- ").map(|n| n + 2));
         let value = from.and_then(|from| line.get(from..)).unwrap_or_default().trim();
+        if value.starts_with('\'') && value.ends_with('\'') && value.matches('\'').count() % 2 == 1 && value.len() <= 60 {
+            let inner = value.get(1..value.len() - 1).unwrap_or_default().replace("''", "'");
+            return fault.hint(format!("inside single quotes a quote is written twice: '{}'", inner.replace('\'', "''")));
+        }
         if self.before <= at && value.starts_with(['\'', '"', '[', '{']) {
             return fault.hint(quote_it(rest(value, 0)));
         }

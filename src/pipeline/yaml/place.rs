@@ -243,7 +243,7 @@ fn block(source: &str, range: Range<usize>, out: &mut Decoded) {
     }
     let indent = match explicit {
         Some(more) => parent(source, range.start) + more,
-        None => lines(bytes, first, end).find(|line| line.text < line.end).map_or(0, |line| line.text - line.start),
+        None => lines(bytes, first, end).find(|line| line.text < line.end).map_or(usize::MAX, |line| line.text - line.start),
     };
     // The break after the last text, and the empty lines since.
     let mut pending: Option<Range<usize>> = None;

@@ -5,5 +5,7 @@ pub mod bracket;
 pub mod compare;
 pub mod exec;
 pub mod ground;
+#[cfg(test)]
+mod model;
 pub mod recover;
 pub mod schedule;

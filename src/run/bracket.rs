@@ -10,7 +10,8 @@
 //!    record's goes to `aside/`, and what an earlier attempt of this run left to `failed/`
 //!    ([`begin`]). Hand edits leave before the frame, so that recovery never takes one for what the
 //!    command wrote.
-//! 2. The command, or the copy of what [`Open::bring`] lists.
+//! 2. The command, or the copy of what [`Open::bring`] lists. A retry opens the bracket again, and
+//!    what was open joins it ([`Open::join`]).
 //! 3. The frame DONE or SPOILT ([`done`]); once a sync covers it, what is aside is dropped
 //!    ([`settle`]). Or [`fail`]: what stands there goes to `failed/`, what is aside comes back,
 //!    then FAILED.
@@ -68,6 +69,16 @@ pub struct Open {
     pub kept: Vec<Kept>,
     /// Of a restore: what to bring back, in this order; folders stand before their members.
     pub bring: Vec<Bring>,
+}
+
+impl Open {
+    /// Takes over what an earlier attempt of this run left open: what it set aside still is, and
+    /// what it kept is still to be reported.
+    pub fn join(&mut self, earlier: Option<Open>) {
+        let Some(earlier) = earlier else { return };
+        self.aside.splice(0..0, earlier.aside);
+        self.kept.splice(0..0, earlier.kept);
+    }
 }
 
 /// Something set aside.
@@ -240,7 +251,7 @@ pub fn settle<G: Ground>(ground: &mut G, closed: Vec<Closed>) -> Result<Vec<Stri
         for away in closed.aside {
             let known = away.stamp.is_some() || matches!(away.what, Tree::Folder(_));
             ground.retire(&away.path, known.then_some(&away.what)).map_err(fault("drop the old", &away.path))?;
-            folders.extend(folder_of(&away.path).map(str::to_string));
+            folders.push(folder_of(&away.path).unwrap_or(".").to_string());
         }
         for (kept, what) in closed.kept {
             if ground.unkeep(&kept.place, &what).map_err(fault("drop", &kept.place))? {
@@ -297,9 +308,8 @@ pub fn fail<G: Ground>(
         let now = ground.stat(Side::Out, &away.path).map_err(fault("look at", &away.path))?;
         let known = away.stamp.is_some() && away.stamp == before;
         let stamp = now.zip(before).filter(|(now, before)| known && now.same_but_ctime(before)).map(|(now, _)| now);
-        if let Some(folder) = folder_of(&away.path) {
-            ground.prune(folder).map_err(fault("clear aside", folder))?;
-        }
+        let folder = folder_of(&away.path).unwrap_or(".");
+        ground.prune(folder).map_err(fault("clear aside", folder))?;
         failed.back.push(Back { path: away.path, stamp });
     }
     frame(ground).map_err(Fault::State)?;

@@ -95,7 +95,7 @@ pub trait Ground {
     /// Drops what is aside: it becomes the blob of its content (`was`, if that is known), or goes.
     fn retire(&mut self, path: &str, was: Option<&Tree>) -> io::Result<()>;
 
-    /// Removes this folder of `aside/` if it is empty, then those above it.
+    /// Removes this folder of `aside/` (`.`: itself) if it is empty, then those above it.
     fn prune(&mut self, folder: &str) -> io::Result<()>;
 
     /// Removes what was kept at this place (of [`Moved::To`]) if it is `what`. Says whether it was.

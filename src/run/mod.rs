@@ -6,6 +6,8 @@ pub mod compare;
 pub mod exec;
 pub mod ground;
 pub mod prepare;
+#[cfg(test)]
+mod model;
 pub mod recover;
 pub mod schedule;
 pub mod site;

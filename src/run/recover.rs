@@ -24,6 +24,9 @@ pub struct Unsettled<'a> {
     pub attempt: Option<AttemptId>,
     /// Whether its last frame is STARTED: then what stands at its outputs may be its.
     pub open: bool,
+    /// Its last frame is a DONE or SPOILT of this boot: then its bracket was closed, flow died before
+    /// it dropped what was aside, and what stands at the outputs since is none of recovery's.
+    pub closed: bool,
     /// The outputs of the attempt; of a task that is not open those of its last record.
     pub outputs: Vec<Output>,
     /// What the last DONE or SPOILT says; `None`: there is none. Stamps that are not believed are
@@ -45,7 +48,7 @@ pub struct Recovered {
     pub wrote: Vec<Kept>,
     /// The paths of what came back; their stamps are no longer those of the record.
     pub back: Vec<String>,
-    /// The outputs are those of the last record: what was aside was dropped.
+    /// The last record's outputs stand, or stood when it was written: what was aside was dropped.
     pub dropped: bool,
 }
 
@@ -112,7 +115,7 @@ pub fn recover<'a, G: Ground>(
         ground.shift(&path, To::Out).map_err(fault("bring back", &path))?;
         all.push(Recovered { task: None, open: false, wrote: wrote.into_iter().collect(), back: vec![path], dropped: false });
     }
-    for folder in seen.iter().rev().filter(|folder| !folder.is_empty()) {
+    for folder in seen.iter().rev().map(|folder| if folder.is_empty() { "." } else { folder }) {
         ground.prune(folder).map_err(fault("clear aside", folder))?;
     }
     Ok(all)
@@ -125,7 +128,7 @@ fn one<'a, G: Ground>(
     state: &mut dyn FnMut(&mut G, Entry) -> io::Result<()>,
 ) -> Result<Recovered, Fault> {
     let mut did = Recovered { task: Some(task.task.clone()), open: task.open, wrote: Vec::new(), back: Vec::new(), dropped: false };
-    let mut stand = task.last.is_some();
+    let mut stand = task.last.is_some() && !task.closed;
     let mut aside = Vec::new();
     for output in task.outputs.iter().filter(|output| !output.persist) {
         let path = output.path.as_str();
@@ -140,14 +143,13 @@ fn one<'a, G: Ground>(
             aside.push(path);
         }
     }
-    if stand {
+    if stand || task.closed {
         if !aside.is_empty() {
             state(ground, Entry::Sync).map_err(Fault::State)?;
             for path in aside {
                 ground.retire(path, None).map_err(fault("drop the old", path))?;
-                if let Some(folder) = folder_of(path) {
-                    ground.prune(folder).map_err(fault("clear aside", folder))?;
-                }
+                let folder = folder_of(path).unwrap_or(".");
+                ground.prune(folder).map_err(fault("clear aside", folder))?;
             }
             did.dropped = true;
         }
@@ -203,10 +205,8 @@ impl<G: Ground> PutBack<'_, '_, G> {
             Moved::Nothing => {}
             Moved::Taken => return Err(fault("bring back", path)(io::ErrorKind::AlreadyExists.into())),
         }
-        match folder_of(path) {
-            Some(folder) => self.ground.prune(folder).map_err(fault("clear aside", folder)),
-            None => Ok(()),
-        }
+        let folder = folder_of(path).unwrap_or(".");
+        self.ground.prune(folder).map_err(fault("clear aside", folder))
     }
 
     /// Nothing of it is aside: it stays if it is what a record says, else it goes to `failed/`.

@@ -1,0 +1,1 @@
+//! The same histories on a real folder.

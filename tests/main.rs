@@ -1,1 +1,3 @@
-fn main() {}
+//! All tests that need the program or real processes: one binary.
+
+mod exec;

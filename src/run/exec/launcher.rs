@@ -540,12 +540,17 @@ impl Launcher {
         };
         // What is left of a success left its group on purpose. It is nobody's from now on.
         let mut left: Vec<i32> = Vec::new();
-        for (&pid, stray) in &mut self.strays {
-            if stray.owner == Some(running.number) {
-                stray.owner = None;
+        self.strays.retain(|&pid, stray| {
+            if stray.owner != Some(running.number) {
+                return true;
+            }
+            stray.owner = None;
+            let lives = Pid::from_raw(pid).is_some_and(|pid| !reaped(pid));
+            if lives {
                 left.push(pid);
             }
-        }
+            lives
+        });
         left.sort_unstable();
         if cause.is_success() && !left.is_empty() {
             let names: Vec<String> = left.into_iter().map(shown).collect();

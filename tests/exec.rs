@@ -46,10 +46,7 @@ impl Rig {
         let id = AttemptId { run: RunId { number: 1, nonce: 1 }, task: task.into(), n: 1 };
         let path = std::env::var("PATH").unwrap();
         Launch {
-            env: vec![
-                (b"PATH".to_vec(), path.into_bytes()),
-                (mark::VARIABLE.into(), self.mark.attempt(&id).into_bytes()),
-            ],
+            env: vec![(b"PATH".to_vec(), path.into_bytes()), (mark::VARIABLE.into(), self.mark.attempt(&id).into_bytes())],
             id,
             argv: argv.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
             dir: RelPath::workspace(),
@@ -220,7 +217,8 @@ fn nothing_leaks_into_a_command() {
 #[test]
 fn a_time_limit_ends_all_that_ignores_it() {
     let mut rig = Rig::new();
-    let mut launch = rig.shell("t", "trap '' TERM; (trap '' TERM; echo $$ x; sleep 1000 & echo $! > grandchild; wait; sleep 1000) & wait; sleep 1000");
+    let mut launch =
+        rig.shell("t", "trap '' TERM; (trap '' TERM; echo $$ x; sleep 1000 & echo $! > grandchild; wait; sleep 1000) & wait; sleep 1000");
     launch.timeout = Some(Duration::from_millis(200));
     launch.grace = Duration::from_millis(100);
     let ended = rig.run(launch.clone());
@@ -229,7 +227,8 @@ fn a_time_limit_ends_all_that_ignores_it() {
     assert!(!runs(rig.pid("grandchild")));
 
     // One that ends at SIGTERM has its grace, and its child too.
-    let mut launch = rig.shell("u", "sh -c 'trap \"sleep 0.1; echo tidy > tidied; exit\" TERM; echo > ready; while :; do sleep 0.01; done' & wait");
+    let mut launch =
+        rig.shell("u", "sh -c 'trap \"sleep 0.1; echo tidy > tidied; exit\" TERM; echo > ready; while :; do sleep 0.01; done' & wait");
     launch.timeout = Some(Duration::from_millis(300));
     let ended = rig.run(launch);
     assert_eq!(ended.cause, Cause::Timeout(Duration::from_millis(300)));
@@ -263,7 +262,12 @@ fn background_processes_of_a_success_are_stopped() {
     // It keeps the log open: no end of a pipe or file is waited for.
     assert_eq!(rig.run_shell("sleep 1000 & echo $! > bg"), Cause::Success);
     assert!(!runs(rig.pid("bg")));
-    assert_eq!(rig.run_shell("sh -c 'trap \"\" TERM; echo > ready; while :; do sleep 0.01; done' & echo $! > bg2; while [ ! -e ready ]; do :; done"), Cause::Success);
+    assert_eq!(
+        rig.run_shell(
+            "sh -c 'trap \"\" TERM; echo > ready; while :; do sleep 0.01; done' & echo $! > bg2; while [ ! -e ready ]; do :; done"
+        ),
+        Cause::Success
+    );
     assert!(!runs(rig.pid("bg2")));
     assert_eq!(rig.run_shell("(sleep 1000 & echo $! > bg3); sleep 0.02; exit 3"), Cause::Exit(3));
     assert!(!runs(rig.pid("bg3")));
@@ -294,7 +298,10 @@ fn a_daemon_lives_on_after_success_only() {
     assert_eq!(rig.run(launch).cause, Cause::Timeout(Duration::from_millis(200)));
     assert!(!runs(rig.pid("three")));
     // Left twice: it is no child of what started it.
-    assert_eq!(rig.run_shell("(setsid sh -c 'sleep 1000 & echo $! > four; exit' &) ; while [ ! -s four ]; do :; done; exit 1"), Cause::Exit(1));
+    assert_eq!(
+        rig.run_shell("(setsid sh -c 'sleep 1000 & echo $! > four; exit' &) ; while [ ! -s four ]; do :; done; exit 1"),
+        Cause::Exit(1)
+    );
     assert!(!runs(rig.pid("four")));
     assert_eq!(rig.notes.len(), 1, "{:?}", rig.notes);
     kill_group(one);
@@ -389,7 +396,14 @@ fn recovery_stops_exactly_the_open_attempts() {
     let mut rig = Rig::new();
     let (open, ended) = (rig.shell("open", "").id, rig.shell("ended", "").id);
     let start = |mark: String| {
-        let mut child = Command::new("/bin/sleep").arg("1000").env(mark::VARIABLE, mark).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Command::new("/bin/sleep")
+            .arg("1000")
+            .env(mark::VARIABLE, mark)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let pid = child.id() as i32;
         // Reaped when it ends, as an orphan would be.
         (pid, thread::spawn(move || child.wait()))

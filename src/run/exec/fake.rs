@@ -213,7 +213,10 @@ mod tests {
             })
             .collect();
         let end = |name: &str, cause| (name.to_owned(), cause);
-        assert_eq!(ends, [end("a#1", Cause::Exit(1)), end("a#2", Cause::Success), end("c#1", Cause::Success), end("b#1", Cause::Cancelled)]);
+        assert_eq!(
+            ends,
+            [end("a#1", Cause::Exit(1)), end("a#2", Cause::Success), end("c#1", Cause::Success), end("b#1", Cause::Cancelled)]
+        );
         assert_eq!(script.tasks(), ["a", "b", "a", "c"]);
         assert_eq!(script.cancelled(), [all[1].id.clone()]);
     }

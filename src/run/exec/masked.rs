@@ -20,6 +20,8 @@ pub struct Masker {
     texts: Vec<Vec<u8>>,
     /// What came and may be the beginning of a text.
     held: Vec<u8>,
+    /// How many of the next bytes are of a text.
+    hidden: usize,
 }
 
 impl Masker {
@@ -27,7 +29,7 @@ impl Masker {
     pub fn new(texts: impl IntoIterator<Item = Vec<u8>>) -> Masker {
         let mut texts: Vec<Vec<u8>> = texts.into_iter().filter(|text| !text.is_empty()).collect();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Masker { texts, held: Vec::new() }
+        Masker { texts, held: Vec::new(), hidden: 0 }
     }
 
     /// Takes what came, and appends to `out` what may be shown; at the `end`, everything.
@@ -35,20 +37,22 @@ impl Masker {
         self.held.extend_from_slice(came);
         let mut at = 0;
         while let Some(rest) = self.held.get(at..).filter(|rest| !rest.is_empty()) {
-            if let Some(text) = self.texts.iter().find(|text| rest.starts_with(text)) {
-                // A longer text may still be coming: wait for it, else hide this one.
-                let longer = self.texts.iter().any(|other| other.len() > rest.len() && other.starts_with(rest));
-                if longer && !end {
-                    break;
-                }
-                out.extend_from_slice(HIDDEN);
-                at += text.len();
-            } else if !end && self.texts.iter().any(|text| text.len() > rest.len() && text.starts_with(rest)) {
+            if !end && self.texts.iter().any(|text| text.len() > rest.len() && text.starts_with(rest)) {
                 break;
+            }
+            if let Some(text) = self.texts.iter().find(|text| rest.starts_with(text)) {
+                // Texts that overlap are hidden as one.
+                if self.hidden == 0 {
+                    out.extend_from_slice(HIDDEN);
+                }
+                self.hidden = self.hidden.max(text.len());
+            }
+            if self.hidden > 0 {
+                self.hidden -= 1;
             } else {
                 out.extend(rest.first());
-                at += 1;
             }
+            at += 1;
         }
         self.held.drain(..at);
     }
@@ -162,6 +166,15 @@ mod tests {
                 assert_eq!(mask(&["hunter2", "hunter22", ""], &pieces), "a key=*** and ***, hunt");
             }
         }
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_hidden_whole() {
+        for pieces in [&["xabcdx"][..], &["xa", "bc", "dx"], &["xabc", "dx"]] {
+            assert_eq!(mask(&["abc", "bcd"], pieces), "x***x");
+        }
+        assert_eq!(mask(&["aa"], &["aaaa b"]), "*** b");
+        assert_eq!(mask(&["ab"], &["abab"]), "******");
     }
 
     #[test]

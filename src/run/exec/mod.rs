@@ -13,6 +13,7 @@ pub mod launcher;
 pub mod local;
 pub mod mark;
 mod masked;
+mod orphans;
 mod protocol;
 mod start;
 

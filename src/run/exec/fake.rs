@@ -12,6 +12,9 @@ use super::{Executor, Handle, Recovered, Told};
 use crate::attempt::{Cause, Ended, Launch, Usage, Wants};
 use crate::name::AttemptId;
 
+/// What an attempt does before it ends.
+pub type Work = Box<dyn FnMut(&Launch) + Send>;
+
 /// What one attempt does.
 pub struct Act {
     /// How it ends; none: it runs until it is cancelled or released.
@@ -19,7 +22,7 @@ pub struct Act {
     /// What it is said to have used.
     pub usage: Usage,
     /// Done before the answer, as writing the outputs.
-    pub work: Option<Box<dyn FnMut(&Launch) + Send>>,
+    pub work: Option<Work>,
 }
 
 impl Act {

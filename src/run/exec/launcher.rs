@@ -13,13 +13,9 @@
 //! there is something, `/proc` is searched for the group and the mark. Where there is no such list
 //! (macOS) the group is killed when its leader has exited, and what left it is not found.
 
-use std::ffi::OsStr;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -29,10 +25,11 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::mark::{self, Found};
-use super::masked::{Piped, punch};
+use super::logs::{LOG_KEEP, Piped, shorten_log};
+use super::mark;
 use super::orphans::{Left, Orphans, is_mark, list, watch};
 use super::protocol::{Answer, Inbox, Order, Start, put};
+use super::running::{Exit, Running, Why, ask, owner};
 use super::start;
 use crate::attempt::{Cause, Ended, Usage};
 use crate::os::process;
@@ -49,8 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LAZY: Duration = Duration::from_millis(20);
 /// How often long running commands are looked after: orphans that ended, logs that grew.
 const TICK: Duration = Duration::from_millis(250);
-/// A log longer than this has its middle cut out: the first and the last half of this stay.
-const LOG_KEEP: u64 = 64 << 20;
 
 /// Runs the launcher until flow is gone. Called with a socket to flow as standard input.
 pub fn main() -> ExitCode {
@@ -80,64 +75,6 @@ pub fn main() -> ExitCode {
     launcher.serve();
     launcher.kill_everything();
     ExitCode::SUCCESS
-}
-
-/// Why flow stops a command.
-#[derive(Clone, Copy)]
-enum Why {
-    Timeout(Duration),
-    Cancelled,
-}
-
-/// A command that was started and not yet reaped.
-struct Running {
-    number: u64,
-    /// Its leader, whose number is the group's too.
-    pid: Pid,
-    /// Readable when the leader has exited.
-    watch: Option<OwnedFd>,
-    /// The value of `FLOW_ATTEMPT`.
-    mark: Vec<u8>,
-    started: Instant,
-    deadline: Option<(Instant, Duration)>,
-    grace: Duration,
-    log: Vec<u8>,
-    piped: Option<Piped>,
-    /// What of the log was cut out, so far.
-    log_cut: u64,
-    /// flow stops it.
-    why: Option<Why>,
-    /// Its group was sent SIGTERM.
-    asked: bool,
-    /// What else was: number and start.
-    told: Vec<(i32, u64)>,
-    /// When SIGKILL is to be sent.
-    kill_at: Option<Instant>,
-    /// The leader has exited.
-    exited: Option<Exit>,
-    /// When to look again whether something is left.
-    look_at: Option<Instant>,
-}
-
-impl Running {
-    /// Signals a process outside of the group; SIGTERM once only.
-    fn tell(&mut self, found: &Found, signal: Signal) {
-        if signal != Signal::TERM {
-            mark::signal(found, signal);
-        } else if !self.told.contains(&(found.pid, found.start)) {
-            self.told.push((found.pid, found.start));
-            mark::signal(found, Signal::TERM);
-            mark::signal(found, Signal::CONT);
-        }
-    }
-}
-
-/// A leader that has exited.
-#[derive(Clone, Copy)]
-struct Exit {
-    well: bool,
-    wall: Duration,
-    at: Instant,
 }
 
 struct Launcher {
@@ -628,74 +565,4 @@ enum Means {
     Leader(u64),
     Output(u64),
     Orphan,
-}
-
-/// Whose an orphan is: by its group, else by its mark.
-fn owner(running: &[Running], pid: Pid) -> Option<u64> {
-    let group = rustix::process::getpgid(Some(pid)).ok();
-    let by_group = running.iter().find(|running| Some(running.pid) == group);
-    let by_mark = || {
-        let mark = process::variable(pid.as_raw_pid(), mark::VARIABLE)?;
-        running.iter().find(|running| is_mark(&mark, &running.mark))
-    };
-    by_group.or_else(by_mark).map(|running| running.number)
-}
-
-/// Asks a group to end. A stopped process sees that only when it goes on.
-fn ask(group: Pid) {
-    let _ = rustix::process::kill_process_group(group, Signal::TERM);
-    let _ = rustix::process::kill_process_group(group, Signal::CONT);
-}
-
-/// Cuts the middle out of a log that grew too long; `cut` is where the hole ends so far.
-fn shorten_log(log: &[u8], cut: &mut u64) {
-    let path = Path::new(OsStr::from_bytes(log));
-    let Ok(size) = std::fs::metadata(path).map(|meta| meta.len()) else { return };
-    let until = size.saturating_sub(LOG_KEEP / 2);
-    if until < *cut + (1 << 20) {
-        return;
-    }
-    if let Ok(file) = OpenOptions::new().write(true).open(path)
-        && punch(&file, *cut, until - *cut)
-    {
-        *cut = until;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_long_log_keeps_its_ends() {
-        use std::os::unix::fs::{FileExt, MetadataExt};
-        let temp = tempfile::NamedTempFile::new().unwrap();
-        let file = temp.as_file();
-        let size = LOG_KEEP + (3 << 20);
-        file.set_len(size).unwrap();
-        let middle = LOG_KEEP / 2 + (1 << 20);
-        for at in [0, LOG_KEEP / 2 - 5, middle, size - 5] {
-            file.write_all_at(b"here\n", at).unwrap();
-        }
-        let before = file.metadata().unwrap().blocks();
-        let mut cut = LOG_KEEP / 2;
-        shorten_log(temp.path().as_os_str().as_bytes(), &mut cut);
-        if cut == LOG_KEEP / 2 {
-            return; // a file system without holes
-        }
-        assert_eq!(cut, size - LOG_KEEP / 2);
-        let at = |at| {
-            let mut bytes = [1; 5];
-            file.read_exact_at(&mut bytes, at).unwrap();
-            bytes
-        };
-        assert_eq!([at(0), at(LOG_KEEP / 2 - 5), at(size - 5)], [*b"here\n"; 3]);
-        assert_eq!(at(middle), [0; 5]);
-        assert_eq!(file.metadata().unwrap().len(), size);
-        assert!(file.metadata().unwrap().blocks() < before);
-        let seen = cut;
-        shorten_log(temp.path().as_os_str().as_bytes(), &mut cut);
-        assert_eq!(cut, seen);
-    }
 }

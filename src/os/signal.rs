@@ -88,7 +88,7 @@ pub fn watch(mut told: impl FnMut(Stop, u32) + Send + 'static) -> io::Result<()>
 }
 
 /// Whether this process ignores a signal; "no" where nobody can say.
-fn is_ignored(signal: i32) -> bool {
+pub fn is_ignored(signal: i32) -> bool {
     let ignored = || {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;

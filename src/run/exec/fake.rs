@@ -12,6 +12,9 @@ use super::{Executor, Handle, Recovered, Told};
 use crate::attempt::{Cause, Ended, Launch, Usage, Wants};
 use crate::name::AttemptId;
 
+/// What an attempt does before it ends.
+pub type Work = Box<dyn FnMut(&Launch) + Send>;
+
 /// What one attempt does.
 pub struct Act {
     /// How it ends; none: it runs until it is cancelled or released.
@@ -19,7 +22,7 @@ pub struct Act {
     /// What it is said to have used.
     pub usage: Usage,
     /// Done before the answer, as writing the outputs.
-    pub work: Option<Box<dyn FnMut(&Launch) + Send>>,
+    pub work: Option<Work>,
 }
 
 impl Act {
@@ -213,7 +216,10 @@ mod tests {
             })
             .collect();
         let end = |name: &str, cause| (name.to_owned(), cause);
-        assert_eq!(ends, [end("a#1", Cause::Exit(1)), end("a#2", Cause::Success), end("c#1", Cause::Success), end("b#1", Cause::Cancelled)]);
+        assert_eq!(
+            ends,
+            [end("a#1", Cause::Exit(1)), end("a#2", Cause::Success), end("c#1", Cause::Success), end("b#1", Cause::Cancelled)]
+        );
         assert_eq!(script.tasks(), ["a", "b", "a", "c"]);
         assert_eq!(script.cancelled(), [all[1].id.clone()]);
     }

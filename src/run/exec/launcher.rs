@@ -13,11 +13,8 @@
 //! there is something, `/proc` is searched for the group and the mark. Where there is no such list
 //! (macOS) the group is killed when its leader has exited, and what left it is not found.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,13 +23,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::mark::{self, Found};
-use super::masked::{Piped, punch};
+use super::logs::{LOG_KEEP, Piped, shorten_log};
+use super::mark;
+use super::orphans::{Left, Orphans, is_mark, list, watch};
 use super::protocol::{Answer, Inbox, Order, Start, put};
+use super::running::{Exit, Running, Why, ask, owner};
 use super::start;
 use crate::attempt::{Cause, Ended, Usage};
 use crate::os::process;
+use crate::os::signal::is_ignored;
 
 /// How long background processes of a leader that ended by itself may take to end after SIGTERM.
 const SOON: Duration = Duration::from_millis(500);
@@ -45,8 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LAZY: Duration = Duration::from_millis(20);
 /// How often long running commands are looked after: orphans that ended, logs that grew.
 const TICK: Duration = Duration::from_millis(250);
-/// A log longer than this has its middle cut out: the first and the last half of this stay.
-const LOG_KEEP: u64 = 64 << 20;
 
 /// Runs the launcher until flow is gone. Called with a socket to flow as standard input.
 pub fn main() -> ExitCode {
@@ -66,65 +65,16 @@ pub fn main() -> ExitCode {
     // flow decides when to stop; a signal for both (`killall flow`) must not take the launcher first.
     // A handler, since what is ignored stays ignored in commands.
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        let _ = signal_hook::flag::register(signal, seen.clone());
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        if !is_ignored(signal) {
+            let _ = signal_hook::flag::register(signal, seen.clone());
+        }
     }
     let Ok(socket) = stdin.as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
     let mut launcher = Launcher::new(socket);
     launcher.serve();
     launcher.kill_everything();
     ExitCode::SUCCESS
-}
-
-/// Why flow stops a command.
-#[derive(Clone, Copy)]
-enum Why {
-    Timeout(Duration),
-    Cancelled,
-}
-
-/// A command that was started and not yet reaped.
-struct Running {
-    number: u64,
-    /// Its leader, whose number is the group's too.
-    pid: Pid,
-    /// Readable when the leader has exited.
-    watch: Option<OwnedFd>,
-    /// The value of `FLOW_ATTEMPT`.
-    mark: Vec<u8>,
-    started: Instant,
-    deadline: Option<(Instant, Duration)>,
-    grace: Duration,
-    log: Vec<u8>,
-    piped: Option<Piped>,
-    /// What of the log was cut out, so far.
-    log_cut: u64,
-    /// flow stops it.
-    why: Option<Why>,
-    /// When SIGTERM was sent.
-    asked: bool,
-    /// When SIGKILL is to be sent.
-    kill_at: Option<Instant>,
-    /// The leader has exited.
-    exited: Option<Exit>,
-    /// When to look again whether something is left.
-    look_at: Option<Instant>,
-}
-
-/// A leader that has exited.
-#[derive(Clone, Copy)]
-struct Exit {
-    well: bool,
-    wall: Duration,
-    at: Instant,
-}
-
-/// A child of the launcher that it did not start: it was left by a command.
-struct Stray {
-    /// Whose it is, by its group or mark.
-    owner: Option<u64>,
-    /// Readable when it has ended.
-    watch: Option<OwnedFd>,
 }
 
 struct Launcher {
@@ -134,9 +84,7 @@ struct Launcher {
     /// When what is in `out` is to be sent.
     send_at: Option<Instant>,
     running: Vec<Running>,
-    strays: HashMap<i32, Stray>,
-    /// The list of our children, as text; none where the system has no such list.
-    children: Option<File>,
+    orphans: Orphans,
     oom_kills: Option<u64>,
     next_tick: Instant,
     closed: bool,
@@ -144,15 +92,13 @@ struct Launcher {
 
 impl Launcher {
     fn new(socket: OwnedFd) -> Launcher {
-        let me = rustix::process::getpid().as_raw_pid();
         Launcher {
             socket,
             inbox: Inbox::default(),
             out: Vec::new(),
             send_at: None,
             running: Vec::new(),
-            strays: HashMap::new(),
-            children: File::open(format!("/proc/self/task/{me}/children")).ok(),
+            orphans: Orphans::new(),
             oom_kills: process::out_of_memory_kills(),
             next_tick: Instant::now(),
             closed: false,
@@ -175,8 +121,8 @@ impl Launcher {
             for number in ready.exited {
                 self.look(number);
             }
-            if ready.strays {
-                self.reap_strays();
+            if ready.orphans {
+                self.reap_orphans();
             }
             self.timers();
             self.send();
@@ -204,11 +150,9 @@ impl Launcher {
                 means.push(Means::Output(running.number));
             }
         }
-        for stray in self.strays.values() {
-            if let Some(watch) = &stray.watch {
-                fds.push(PollFd::new(watch, PollFlags::IN));
-                means.push(Means::Stray);
-            }
+        for watch in self.orphans.watches() {
+            fds.push(PollFd::new(watch, PollFlags::IN));
+            means.push(Means::Orphan);
         }
         let mut ready = Ready::default();
         if poll(&mut fds, timeout.as_ref()).is_err() {
@@ -222,7 +166,7 @@ impl Launcher {
                 Means::Socket => ready.orders = fd.revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
                 Means::Leader(number) => ready.exited.push(number),
                 Means::Output(number) => ready.output.push(number),
-                Means::Stray => ready.strays = true,
+                Means::Orphan => ready.orphans = true,
             }
         }
         ready
@@ -242,7 +186,7 @@ impl Launcher {
                 at(running.kill_at);
             }
         }
-        if !self.running.is_empty() || !self.strays.is_empty() {
+        if !self.running.is_empty() || !self.orphans.is_empty() {
             at(Some(self.next_tick));
         }
         due
@@ -289,14 +233,19 @@ impl Launcher {
             let (texts, keep) = order.hide.as_ref()?;
             Piped::new(pipe, log, texts.iter().map(|text| text.0.to_vec()).collect(), *keep).ok()
         });
-        if self.running.is_empty() && self.strays.is_empty() {
+        if self.running.is_empty() && self.orphans.is_empty() {
             self.next_tick = started + TICK;
         }
         self.running.push(Running {
             number,
             pid,
             watch: watch(pid),
-            mark: order.env.iter().rev().find(|(key, _)| key.0 == mark::VARIABLE.as_bytes()).map_or(Vec::new(), |(_, value)| value.0.to_vec()),
+            mark: order
+                .env
+                .iter()
+                .rev()
+                .find(|(key, _)| key.0 == mark::VARIABLE.as_bytes())
+                .map_or(Vec::new(), |(_, value)| value.0.to_vec()),
             started,
             // A time beyond all clocks is no limit.
             deadline: order.timeout.and_then(|timeout| Some((started.checked_add(timeout)?, timeout))),
@@ -306,6 +255,7 @@ impl Launcher {
             log_cut: LOG_KEEP / 2,
             why: None,
             asked: false,
+            told: Vec::new(),
             kill_at: None,
             exited: None,
             look_at: None,
@@ -341,19 +291,17 @@ impl Launcher {
         first
     }
 
-    /// What left the groups of these by `setsid` while they run.
-    fn signal_marked(&self, numbers: &[u64], signal: Signal) {
+    /// Tells what left the groups of these by `setsid`, while their leaders run.
+    fn signal_marked(&mut self, numbers: &[u64], signal: Signal) {
         if numbers.is_empty() {
             return;
         }
-        let stopping: Vec<&Running> = self.running.iter().filter(|running| numbers.contains(&running.number)).collect();
+        let mut stopping: Vec<&mut Running> = self.running.iter_mut().filter(|running| numbers.contains(&running.number)).collect();
         for found in mark::find(|mark| stopping.iter().any(|running| is_mark(mark, &running.mark))) {
             let group = process::stat(found.pid).map(|stat| stat.group);
-            if !stopping.iter().any(|running| Some(running.pid.as_raw_pid()) == group) {
-                mark::signal(&found, signal);
-                if signal == Signal::TERM {
-                    mark::signal(&found, Signal::CONT);
-                }
+            let owner = stopping.iter_mut().find(|running| running.mark == found.mark);
+            if let Some(running) = owner.filter(|running| Some(running.pid.as_raw_pid()) != group) {
+                running.tell(&found, signal);
             }
         }
     }
@@ -373,7 +321,8 @@ impl Launcher {
         let Some(running) = self.running.get_mut(at) else { return };
         let now = Instant::now();
         if running.exited.is_none() {
-            let status = rustix::process::waitid(WaitId::Pid(running.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+            let status =
+                rustix::process::waitid(WaitId::Pid(running.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
             let well = match status {
                 Ok(Some(status)) => status.exit_status() == Some(0) && running.why.is_none(),
                 Ok(None) | Err(Errno::INTR) => return,
@@ -399,13 +348,13 @@ impl Launcher {
             }
             return true;
         }
-        let listed = self.list_children();
+        let listed = self.learn_orphans();
         let Some(running) = self.running.get_mut(at) else { return true };
         let Some(exit) = running.exited else { return false };
-        if listed && !self.strays.values().any(|stray| stray.owner == Some(running.number)) {
+        if listed && !self.orphans.any_of(running.number) {
             return true;
         }
-        let left = Left::of(running.pid, (!exit.well).then_some(&running.mark));
+        let left = Left::of(running.pid, (!exit.well).then_some(&*running.mark));
         if left.is_empty() {
             return true;
         }
@@ -414,17 +363,13 @@ impl Launcher {
             running.look_at = Some(exit.at + LEAVE);
             return false;
         }
-        if !running.asked || running.why.is_none() {
-            if !running.asked {
-                running.asked = true;
-                ask(running.pid);
-            }
-            let soon = now.checked_add(SOON.min(running.grace));
-            running.kill_at = running.kill_at.or(soon);
-            for found in &left.marked {
-                mark::signal(found, Signal::TERM);
-                mark::signal(found, Signal::CONT);
-            }
+        if !running.asked {
+            running.asked = true;
+            running.kill_at = now.checked_add(SOON.min(running.grace));
+            ask(running.pid);
+        }
+        for found in &left.marked {
+            running.tell(found, Signal::TERM);
         }
         if let Some(kill_at) = running.kill_at.filter(|&at| at <= now) {
             let _ = rustix::process::kill_process_group(running.pid, Signal::KILL);
@@ -432,8 +377,7 @@ impl Launcher {
                 mark::signal(found, Signal::KILL);
             }
             if now - kill_at > PATIENCE {
-                let names: Vec<String> = left.all().map(shown).collect();
-                let (number, note) = (running.number, format!("even SIGKILL did not end {}", names.join(", ")));
+                let (number, note) = (running.number, format!("even SIGKILL did not end {}", left.shown()));
                 self.answer(&Answer::Note(number, note), true);
                 return true;
             }
@@ -445,61 +389,15 @@ impl Launcher {
         false
     }
 
-    /// Reads the list of our children and learns which we did not start. Whether there is a list.
-    fn list_children(&mut self) -> bool {
-        let Some(file) = &self.children else { return false };
-        let mut text = vec![0; 4096];
-        let mut length = 0;
-        loop {
-            match file.read_at(text.get_mut(length..).unwrap_or_default(), length as u64) {
-                Ok(0) => break,
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return false,
-            }
-            if length == text.len() {
-                text.resize(length * 2, 0);
-            } else if length < text.len() - 16 {
-                // The whole list came at once.
-                break;
-            }
-        }
-        let text = text.get(..length).unwrap_or_default();
-        for word in text.split(|b| b.is_ascii_whitespace()) {
-            let Some(pid) = std::str::from_utf8(word).ok().and_then(|word| word.parse::<i32>().ok()).and_then(Pid::from_raw) else { continue };
-            if self.strays.contains_key(&pid.as_raw_pid()) || self.running.iter().any(|running| running.pid == pid) {
-                continue;
-            }
-            if reaped(pid) {
-                continue;
-            }
-            let owner = self.owner(pid);
-            self.strays.insert(pid.as_raw_pid(), Stray { owner, watch: watch(pid) });
-        }
-        true
-    }
-
-    /// Whose an orphan is.
-    fn owner(&self, pid: Pid) -> Option<u64> {
-        let group = rustix::process::getpgid(Some(pid)).ok();
-        let mark = || process::variable(pid.as_raw_pid(), mark::VARIABLE);
-        let by_group = self.running.iter().find(|running| Some(running.pid) == group);
-        let by_mark = || mark().and_then(|mark| self.running.iter().find(|running| is_mark(&mark, &running.mark)));
-        by_group.or_else(by_mark).map(|running| running.number)
+    /// Learns what commands left to us. Whether the system says so.
+    fn learn_orphans(&mut self) -> bool {
+        let running = &self.running;
+        self.orphans.learn(|pid| running.iter().any(|running| running.pid == pid), |pid| owner(running, pid))
     }
 
     /// Reaps orphans that have ended; whose command waits for that is looked at.
-    fn reap_strays(&mut self) {
-        let mut owners = Vec::new();
-        self.strays.retain(|&pid, stray| {
-            let gone = Pid::from_raw(pid).is_none_or(reaped);
-            if gone {
-                owners.extend(stray.owner);
-            }
-            !gone
-        });
-        owners.dedup();
-        for number in owners {
+    fn reap_orphans(&mut self) {
+        for number in self.orphans.reap() {
             if self.running.iter().any(|running| running.number == number && running.exited.is_some()) {
                 self.look(number);
             }
@@ -538,19 +436,11 @@ impl Launcher {
             }
             None => cause,
         };
-        // What is left of a success left its group on purpose. It is nobody's from now on.
-        let mut left: Vec<i32> = Vec::new();
-        for (&pid, stray) in &mut self.strays {
-            if stray.owner == Some(running.number) {
-                stray.owner = None;
-                left.push(pid);
-            }
-        }
-        left.sort_unstable();
+        // What is left of a success left its group on purpose.
+        let left = self.orphans.release(running.number);
         if cause.is_success() && !left.is_empty() {
-            let names: Vec<String> = left.into_iter().map(shown).collect();
-            let it = if names.len() == 1 { "it left its process group" } else { "they left their process group" };
-            self.answer(&Answer::Note(running.number, format!("left running: {} ({it})", names.join(", "))), false);
+            let they = if left.len() == 1 { "it left its process group" } else { "they left their process group" };
+            self.answer(&Answer::Note(running.number, format!("left running: {} ({they})", list(left))), false);
         }
         self.answer(&Answer::Ended(running.number, Ended { cause, usage }), true);
     }
@@ -593,7 +483,7 @@ impl Launcher {
         for number in looking {
             self.look(number);
         }
-        if now >= self.next_tick && !(self.running.is_empty() && self.strays.is_empty()) {
+        if now >= self.next_tick && !(self.running.is_empty() && self.orphans.is_empty()) {
             self.next_tick = now + TICK;
             self.tick(now);
         }
@@ -601,11 +491,11 @@ impl Launcher {
 
     /// What long running commands need: their dead orphans reaped, their logs kept short.
     fn tick(&mut self, now: Instant) {
-        self.list_children();
-        self.reap_strays();
+        self.learn_orphans();
+        self.reap_orphans();
         for running in &mut self.running {
             if running.piped.is_none() && now - running.started >= TICK {
-                shorten_log(running);
+                shorten_log(&running.log, &mut running.log_cut);
             }
         }
         // Where there is nothing to poll, this is how ends are seen.
@@ -631,7 +521,8 @@ impl Launcher {
         if self.send_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
-        match rustix::net::send(&self.socket, &self.out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        // A broken pipe is an error and no signal: the standard library ignores SIGPIPE.
+        match rustix::net::send(&self.socket, &self.out, SendFlags::DONTWAIT) {
             Ok(count) => {
                 self.out.drain(..count);
                 if self.out.is_empty() {
@@ -663,7 +554,7 @@ impl Launcher {
 #[derive(Default)]
 struct Ready {
     orders: bool,
-    strays: bool,
+    orphans: bool,
     exited: Vec<u64>,
     output: Vec<u64>,
 }
@@ -673,85 +564,5 @@ enum Means {
     Socket,
     Leader(u64),
     Output(u64),
-    Stray,
-}
-
-/// What of a command lives on after its leader.
-struct Left {
-    group: Vec<i32>,
-    marked: Vec<Found>,
-}
-
-impl Left {
-    /// Searches for the group, and outside of it for the mark if one is given.
-    fn of(leader: Pid, mark: Option<&Vec<u8>>) -> Left {
-        let leader = leader.as_raw_pid();
-        let stats = process::all().into_iter().filter(|&pid| pid != leader).filter_map(process::stat);
-        let group: Vec<i32> = stats.filter(|stat| stat.group == leader && !stat.ended).map(|stat| stat.pid).collect();
-        let mut marked = mark.map_or(Vec::new(), |mark| mark::find(|found| is_mark(found, mark)));
-        marked.retain(|found| !group.contains(&found.pid));
-        Left { group, marked }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.group.is_empty() && self.marked.is_empty()
-    }
-
-    fn all(&self) -> impl Iterator<Item = i32> {
-        self.group.iter().copied().chain(self.marked.iter().map(|found| found.pid))
-    }
-}
-
-/// A command without a mark has nothing that could be found by it.
-fn is_mark(found: &[u8], mark: &[u8]) -> bool {
-    !mark.is_empty() && found == mark
-}
-
-/// Asks a group to end. A stopped process sees that only when it goes on.
-fn ask(group: Pid) {
-    let _ = rustix::process::kill_process_group(group, Signal::TERM);
-    let _ = rustix::process::kill_process_group(group, Signal::CONT);
-}
-
-/// Something to poll that is readable when a child has ended.
-fn watch(pid: Pid) -> Option<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    return rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = pid;
-        None
-    }
-}
-
-/// Reaps a child that has ended; whether it is gone.
-fn reaped(pid: Pid) -> bool {
-    match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-        Ok(status) => status.is_some(),
-        Err(error) => error == Errno::CHILD,
-    }
-}
-
-/// A process for people.
-fn shown(pid: i32) -> String {
-    match process::program_name(pid) {
-        Some(name) => format!("{name} (process {pid})"),
-        None => format!("process {pid}"),
-    }
-}
-
-/// Cuts the middle out of a log that grew too long.
-fn shorten_log(running: &mut Running) {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&running.log));
-    let Ok(size) = std::fs::metadata(path).map(|meta| meta.len()) else { return };
-    let until = size.saturating_sub(LOG_KEEP / 2);
-    if until < running.log_cut + (1 << 20) {
-        return;
-    }
-    if let Ok(file) = std::fs::OpenOptions::new().write(true).open(path)
-        && punch(&file, running.log_cut, until - running.log_cut)
-    {
-        running.log_cut = until;
-    }
+    Orphan,
 }

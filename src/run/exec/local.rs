@@ -187,8 +187,7 @@ impl Executor for Local {
     /// Stops what is left of exactly these attempts: what an attempt that ended well left running on
     /// purpose bears another mark and is left alone.
     fn recover(&mut self, open: Vec<(AttemptId, Option<Handle>)>) -> Vec<(AttemptId, Recovered)> {
-        let marks: HashMap<Vec<u8>, AttemptId> =
-            open.iter().map(|(id, _)| (self.mark.attempt(id).into_bytes(), id.clone())).collect();
+        let marks: HashMap<Vec<u8>, AttemptId> = open.iter().map(|(id, _)| (self.mark.attempt(id).into_bytes(), id.clone())).collect();
         let mut counts: HashMap<AttemptId, usize> = HashMap::new();
         if !marks.is_empty() {
             for found in mark::stop_all(|mark| marks.contains_key(mark), RECOVERY_GRACE).found {
@@ -255,7 +254,9 @@ fn read(mut socket: UnixStream, mut launcher: Child, open: &Mutex<Open>, tell: &
                 Ok(None) => break,
                 Err(_) => break 'reading,
                 Ok(Some(Answer::Placed(number))) => lock(open).attempts.get(&number).map(|attempt| Told::Placed(attempt.id.clone(), None)),
-                Ok(Some(Answer::Note(number, text))) => lock(open).attempts.get(&number).map(|attempt| Told::Note(attempt.id.clone(), text)),
+                Ok(Some(Answer::Note(number, text))) => {
+                    lock(open).attempts.get(&number).map(|attempt| Told::Note(attempt.id.clone(), text))
+                }
                 Ok(Some(Answer::Ended(number, ended))) => lock(open).attempts.remove(&number).map(|attempt| Told::Ended(attempt.id, ended)),
             };
             if let Some(told) = told {

@@ -11,9 +11,11 @@ use crate::name::AttemptId;
 pub mod fake;
 pub mod launcher;
 pub mod local;
+mod logs;
 pub mod mark;
-mod masked;
+mod orphans;
 mod protocol;
+mod running;
 mod start;
 
 /// What an executor needs to find an attempt again after flow died: opaque, small, kept in

@@ -212,7 +212,9 @@ fn failure_words(error: &io::Error, name: &OsStr, program: &Path, order: &Start)
     match errno {
         Some(Errno::NOENT | Errno::NOTDIR) => match interpreter(program) {
             Some(said) => match said.strip_suffix('\r') {
-                Some(plain) => format!("its first line ends in a carriage return, so {plain} is not found: {shown} (save it with Unix line ends)"),
+                Some(plain) => {
+                    format!("its first line ends in a carriage return, so {plain} is not found: {shown} (save it with Unix line ends)")
+                }
                 None => format!("its interpreter is not there: {shown} asks for {said}"),
             },
             None => format!("the loader it asks for is not there: {shown} (made for another system?)"),

@@ -1,15 +1,21 @@
-//! A log whose secrets are hidden: bytes come from a pipe and go to the log with each secret text
-//! replaced.
+//! The logs of commands: hiding secrets in what comes through a pipe, and cutting the middle out of a
+//! log that grows too long.
 //!
-//! Owns finding the texts across the borders of what is read at once, and cutting the middle out of
-//! a log that grows too long. Waits for nothing: it takes what is there. Must hold: no byte of a
-//! text to hide reaches the log as long as it could still be the beginning of one.
+//! Owns finding the texts to hide across the borders of what is read at once. Waits for nothing: it
+//! takes what is there. Must hold: no byte of a text to hide reaches the log as long as it could
+//! still be the beginning of one; the first and the last half of what is kept stay as they are.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What stands in the log instead of a secret.
 const HIDDEN: &[u8] = b"***";
+
+/// A log longer than this has its middle cut out: the first and the last half of this stay.
+pub const LOG_KEEP: u64 = 64 << 20;
 
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
@@ -20,6 +26,8 @@ pub struct Masker {
     texts: Vec<Vec<u8>>,
     /// What came and may be the beginning of a text.
     held: Vec<u8>,
+    /// How many of the next bytes are of a text.
+    hidden: usize,
 }
 
 impl Masker {
@@ -27,7 +35,7 @@ impl Masker {
     pub fn new(texts: impl IntoIterator<Item = Vec<u8>>) -> Masker {
         let mut texts: Vec<Vec<u8>> = texts.into_iter().filter(|text| !text.is_empty()).collect();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Masker { texts, held: Vec::new() }
+        Masker { texts, held: Vec::new(), hidden: 0 }
     }
 
     /// Takes what came, and appends to `out` what may be shown; at the `end`, everything.
@@ -35,20 +43,22 @@ impl Masker {
         self.held.extend_from_slice(came);
         let mut at = 0;
         while let Some(rest) = self.held.get(at..).filter(|rest| !rest.is_empty()) {
-            if let Some(text) = self.texts.iter().find(|text| rest.starts_with(text)) {
-                // A longer text may still be coming: wait for it, else hide this one.
-                let longer = self.texts.iter().any(|other| other.len() > rest.len() && other.starts_with(rest));
-                if longer && !end {
-                    break;
-                }
-                out.extend_from_slice(HIDDEN);
-                at += text.len();
-            } else if !end && self.texts.iter().any(|text| text.len() > rest.len() && text.starts_with(rest)) {
+            if !end && self.texts.iter().any(|text| text.len() > rest.len() && text.starts_with(rest)) {
                 break;
+            }
+            if let Some(text) = self.texts.iter().find(|text| rest.starts_with(text)) {
+                // Texts that overlap are hidden as one.
+                if self.hidden == 0 {
+                    out.extend_from_slice(HIDDEN);
+                }
+                self.hidden = self.hidden.max(text.len());
+            }
+            if self.hidden > 0 {
+                self.hidden -= 1;
             } else {
                 out.extend(rest.first());
-                at += 1;
             }
+            at += 1;
         }
         self.held.drain(..at);
     }
@@ -126,7 +136,7 @@ impl Piped {
 }
 
 /// Makes a hole in a file; whether it could.
-pub fn punch(file: &File, from: u64, length: u64) -> bool {
+fn punch(file: &File, from: u64, length: u64) -> bool {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{FallocateFlags, fallocate};
@@ -136,6 +146,21 @@ pub fn punch(file: &File, from: u64, length: u64) -> bool {
     {
         let _ = (file, from, length);
         false
+    }
+}
+
+/// Cuts the middle out of a log that grew too long; `cut` is where the hole ends so far.
+pub fn shorten_log(log: &[u8], cut: &mut u64) {
+    let path = Path::new(OsStr::from_bytes(log));
+    let Ok(size) = std::fs::metadata(path).map(|meta| meta.len()) else { return };
+    let until = size.saturating_sub(LOG_KEEP / 2);
+    if until < *cut + (1 << 20) {
+        return;
+    }
+    if let Ok(file) = OpenOptions::new().write(true).open(path)
+        && punch(&file, *cut, until - *cut)
+    {
+        *cut = until;
     }
 }
 
@@ -165,6 +190,15 @@ mod tests {
     }
 
     #[test]
+    fn secrets_that_overlap_are_hidden_whole() {
+        for pieces in [&["xabcdx"][..], &["xa", "bc", "dx"], &["xabc", "dx"]] {
+            assert_eq!(mask(&["abc", "bcd"], pieces), "x***x");
+        }
+        assert_eq!(mask(&["aa"], &["aaaa b"]), "*** b");
+        assert_eq!(mask(&["ab"], &["abab"]), "******");
+    }
+
+    #[test]
     fn nothing_is_held_that_cannot_be_a_secret() {
         let mut masker = Masker::new([b"secret".to_vec()]);
         let mut out = Vec::new();
@@ -172,5 +206,38 @@ mod tests {
         assert_eq!(out, b"progress 10 %\r");
         masker.pass(b"t", false, &mut out);
         assert_eq!(out, b"progress 10 %\rset");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_long_log_keeps_its_ends() {
+        use std::os::unix::fs::{FileExt, MetadataExt};
+        let temp = tempfile::NamedTempFile::new().unwrap();
+        let file = temp.as_file();
+        let size = LOG_KEEP + (3 << 20);
+        file.set_len(size).unwrap();
+        let middle = LOG_KEEP / 2 + (1 << 20);
+        for at in [0, LOG_KEEP / 2 - 5, middle, size - 5] {
+            file.write_all_at(b"here\n", at).unwrap();
+        }
+        let before = file.metadata().unwrap().blocks();
+        let mut cut = LOG_KEEP / 2;
+        shorten_log(temp.path().as_os_str().as_bytes(), &mut cut);
+        if cut == LOG_KEEP / 2 {
+            return; // a file system without holes
+        }
+        assert_eq!(cut, size - LOG_KEEP / 2);
+        let at = |at| {
+            let mut bytes = [1; 5];
+            file.read_exact_at(&mut bytes, at).unwrap();
+            bytes
+        };
+        assert_eq!([at(0), at(LOG_KEEP / 2 - 5), at(size - 5)], [*b"here\n"; 3]);
+        assert_eq!(at(middle), [0; 5]);
+        assert_eq!(file.metadata().unwrap().len(), size);
+        assert!(file.metadata().unwrap().blocks() < before);
+        let seen = cut;
+        shorten_log(temp.path().as_os_str().as_bytes(), &mut cut);
+        assert_eq!(cut, seen);
     }
 }

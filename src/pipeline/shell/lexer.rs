@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+
+use super::quote::write;
+use crate::pipeline::scope::Val;
 use crate::pipeline::template::Fault;
 
 /// Where a hole stands.
@@ -82,6 +85,8 @@ struct Delimiter {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shelled {
     places: Vec<Place>,
+    /// Holes in a `$( )` of a here-document.
+    nested: Vec<usize>,
     documents: Vec<Document>,
     commands: Vec<Vec<Word>>,
 }
@@ -90,6 +95,19 @@ impl Shelled {
     /// The place of a hole.
     pub fn place(&self, hole: usize) -> Option<Place> {
         self.places.get(hole).copied()
+    }
+
+    /// Writes the value of a hole, quoted by its place; `at` is the hole, for faults.
+    pub fn write(&self, hole: usize, val: &Val, at: &Range<usize>, out: &mut String) -> Result<(), Fault> {
+        let start = out.len();
+        write(self.place(hole).unwrap_or(Place::Variable), val, at, out)?;
+        // A here-document loses these before the commands in it are read.
+        if self.nested.contains(&hole) && out[start..].contains("\\\n") {
+            return Err(Fault::new("quote_place", at.clone(), "a here-document takes away a backslash at the end of a line, also inside `$(…)`")
+                .label("the value has such a line")
+                .hint("give the value to a variable before the here-document"));
+        }
+        Ok(())
     }
 
     /// The simple commands, inner ones first, without keywords before them and without redirections.
@@ -150,7 +168,7 @@ pub fn lex(text: &str, holes: &[Range<usize>]) -> Result<Shelled, Vec<Fault>> {
         name_end: None,
         depth: 0,
         pending: Vec::new(),
-        shelled: Shelled { places: Vec::with_capacity(holes.len()), documents: Vec::new(), commands: Vec::new() },
+        shelled: Shelled { places: Vec::with_capacity(holes.len()), nested: Vec::new(), documents: Vec::new(), commands: Vec::new() },
         faults: Vec::new(),
     };
     lexer.commands(Until::End, true);
@@ -370,6 +388,7 @@ impl Lexer<'_> {
                     self.bump();
                     self.documents();
                 }
+                b'\\' if self.ahead(1) == b'\n' => self.continuation(),
                 b'#' if word.is_none() => self.comment(),
                 b';' => {
                     end_command!();
@@ -405,17 +424,15 @@ impl Lexer<'_> {
                     }
                 }
                 b'(' => self.paren(&mut word, &mut command, &cases),
-                b')' if cases.last() == Some(&Case::Pattern) => {
-                    end_word!();
-                    command.clear();
-                    self.bump();
-                    if let Some(case) = cases.last_mut() {
-                        *case = Case::Body;
-                    }
-                }
                 b')' => {
-                    end_command!();
+                    end_word!();
                     self.bump();
+                    if let Some(case @ Case::Pattern) = cases.last_mut() {
+                        command.clear();
+                        *case = Case::Body;
+                        continue;
+                    }
+                    end_command!();
                     if until == Until::Paren {
                         return true;
                     }
@@ -598,6 +615,9 @@ impl Lexer<'_> {
             }
             self.end = outer;
             self.pos = after;
+            let inner = (first..self.shelled.places.len()).filter(|&n| !matches!(self.shelled.places.get(n), Some(Place::Document { .. })));
+            let inner: Vec<usize> = inner.filter(|n| !self.shelled.nested.contains(n)).collect();
+            self.shelled.nested.extend(inner);
             let hole = if self.shelled.places.len() > first { self.holes.get(first).cloned() } else { None };
             self.shelled.documents.push(Document { body: start..body_end, delimiter, hole });
         }
@@ -633,14 +653,8 @@ impl Lexer<'_> {
                 self.backquote();
             }
             b'\\' => {
-                if self.ahead(1) == b'\n' {
-                    self.pos += 2;
-                    return;
-                }
                 word.quoted = true;
-                if let Sym::Byte(_) = self.peek()
-                    && self.ahead(1) != 0
-                {
+                if self.ahead(1) != 0 {
                     word.text.push(self.ahead(1));
                 }
                 self.escaped();
@@ -658,8 +672,20 @@ impl Lexer<'_> {
         }
     }
 
+    /// A backslash at the end of a line: both are gone before words are made.
+    fn continuation(&mut self) {
+        let apart = self.apart();
+        self.pos += 2;
+        if apart {
+            self.name_end = Some(self.pos);
+        }
+    }
+
     /// A backslash and what it quotes.
     fn escaped(&mut self) {
+        if self.ahead(1) == b'\n' {
+            return self.continuation();
+        }
         self.bump();
         match self.peek() {
             Sym::Hole => self.hole(Place::Backslash),
@@ -782,6 +808,9 @@ impl Lexer<'_> {
     fn dollar(&mut self, around: Around) {
         let at = self.pos..self.pos + 2;
         self.bump();
+        while self.ahead(0) == b'\\' && self.ahead(1) == b'\n' {
+            self.pos += 2;
+        }
         let byte = match self.peek() {
             Sym::Hole => return self.hole(Place::Dollar),
             Sym::End => return,
@@ -865,7 +894,6 @@ impl Lexer<'_> {
     fn inside_brace(&mut self, quotes: Around, place: Place) {
         match self.peek() {
             Sym::End => {}
-            Sym::Hole if self.apart() && place == Place::DoubleBrace => self.hole(Place::Dollar),
             Sym::Hole => self.hole(place),
             Sym::Byte(b'\'') if quotes == Around::Bare => {
                 self.single(None);

@@ -12,7 +12,7 @@ use crate::pipeline::scope::Val;
 use crate::pipeline::template::Fault;
 
 /// Writes a value at a place; `at` is the hole, for faults.
-pub fn write(place: Place, val: &Val, at: &Range<usize>, out: &mut String) -> Result<(), Fault> {
+pub(super) fn write(place: Place, val: &Val, at: &Range<usize>, out: &mut String) -> Result<(), Fault> {
     if let Some(refusal) = refusal(place, at) {
         return Err(refusal);
     }
@@ -117,7 +117,12 @@ fn write_text(place: Place, text: &str, at: &Range<usize>, out: &mut String) -> 
             }
             escape(out, &['$', '`', '"', '\\']);
         }
-        Place::DoubleBrace => escape(out, &['$', '`', '"', '\\', '}']),
+        // bash takes a `'` or `}` here for its own, unless it stands in quotes again.
+        Place::DoubleBrace => {
+            out.push('"');
+            escape(out, &['$', '`', '"', '\\']);
+            out.push('"');
+        }
         Place::Single => out.push_str(&text.replace('\'', "'\\''")),
         Place::Ansi => escape(out, &['\'', '\\']),
         Place::Document { quoted, tabs } => {

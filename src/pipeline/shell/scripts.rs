@@ -108,7 +108,8 @@ pub fn scripts(text: &str) -> Vec<String> {
 }
 
 fn files(command: &[Word]) -> Vec<String> {
-    let mut words = command;
+    // The options of `time`, a keyword.
+    let mut words = after_options(command, &["-f", "-o"]);
     loop {
         while let Some((first, rest)) = words.split_first()
             && is_assignment(first)

@@ -312,7 +312,6 @@ impl Template {
         let shelled = shelled.as_ref().map_err(Vec::clone)?;
         let mut marks = shelled.marks();
         let filled = self.fill(scope, volatile, |n, hole, val, out| {
-            let Some(place) = shelled.place(n) else { return Ok(()) };
             if hole.raw {
                 match val.print() {
                     Some(text) if text.contains('\0') => return Err(shell::nul(&hole.at)),
@@ -320,7 +319,7 @@ impl Template {
                     None => return Err(no_text(hole, val)),
                 }
             } else {
-                shell::write(place, val, &hole.at, out)?;
+                shelled.write(n, val, &hole.at, out)?;
             }
             marks.filled(&hole.at, out.len());
             Ok(())

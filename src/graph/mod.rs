@@ -23,6 +23,7 @@ use crate::pipeline::spec::Runs;
 use crate::value::Value;
 
 pub mod compile;
+pub mod draw;
 pub mod fanout;
 pub mod inputs;
 pub mod late;
@@ -392,6 +393,3 @@ impl Task {
 
 #[cfg(test)]
 mod tests;
-//! What the file means.
-
-pub mod draw;

@@ -5,6 +5,4 @@ pub mod clock;
 pub mod lock;
 pub mod process;
 pub mod signal;
-//! os
-
 pub mod stat;

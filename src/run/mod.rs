@@ -4,10 +4,12 @@
 pub mod bracket;
 pub mod compare;
 pub mod exec;
+pub mod fresh;
 pub mod ground;
-pub mod prepare;
+pub mod look;
 #[cfg(test)]
 mod model;
+pub mod prepare;
 pub mod recover;
 pub mod schedule;
 pub mod site;

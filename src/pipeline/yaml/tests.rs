@@ -301,7 +301,8 @@ fn a_range_of_a_text_has_a_place() {
 #[test]
 fn any_place_in_any_text_gives_one() {
     let mut random = fastrand::Rng::with_seed(9);
-    for text in ["\u{feff}|1\n x\n", "\u{feff}&a >2\n  x\n", "|1", "|\n  x", "--- |\n x\n", "%YAML 1.2\n---\n>1\n  x\n", "\"", "'", "\"\\"] {
+    for text in ["\u{feff}|1\n x\n", "\u{feff}&a >2\n  x\n", "|1", "|\n  x", "--- |\n x\n", "%YAML 1.2\n---\n>1\n  x\n", "\"", "'", "\"\\"]
+    {
         check_places(text);
     }
     for _ in 0..20_000 {

@@ -178,18 +178,24 @@ fn frame(fault: &Diagnostic, sources: &Sources, lines: &[Option<Lines>], look: L
         group = group.element(Level::HELP.message(hint.join("\n")));
     }
     let renderer = if look.colour { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
-    let mut text = renderer.term_width(look.width.max(40)).render(&[group]);
-    for (line, column, right) in columns {
-        if column != right as usize {
-            text = text.replacen(&format!(":{line}:{column}"), &format!(":{line}:{right}"), 1);
-        }
-    }
+    let text = renderer.term_width(look.width.max(40)).render(&[group]);
     // Left out: blanks at the ends of lines, and the empty line of the frame before a second place.
     let mut out = String::with_capacity(text.len() + 1);
+    let mut columns = columns.into_iter();
     let mut rest = text.lines().peekable();
     while let Some(line) = rest.next() {
         let bare = |line: &str| anstream::adapter::strip_str(line).to_string().trim().to_owned();
-        if bare(line) == "|" && rest.peek().is_some_and(|next| bare(next).starts_with(":::")) {
+        let plain = bare(line);
+        if plain == "|" && rest.peek().is_some_and(|next| bare(next).starts_with(":::")) {
+            continue;
+        }
+        // Of a line that was cut the column is counted from the cut.
+        if (plain.starts_with("-->") || plain.starts_with(":::"))
+            && let Some((at, column, right)) = columns.next()
+            && column != right as usize
+        {
+            out.push_str(line.replacen(&format!(":{at}:{column}"), &format!(":{at}:{right}"), 1).trim_end());
+            out.push('\n');
             continue;
         }
         out.push_str(line.trim_end());
@@ -249,6 +255,27 @@ error: `clean` and `tidy` both make data/clean.csv
         assert_eq!(closing(&faults, &sources).unwrap(), "2 mistakes in pipelines/etl.yaml; nothing was run");
         assert_eq!(closing(&faults[..1], &sources).unwrap(), "1 mistake in pipelines/etl.yaml; nothing was run");
         assert_eq!(closing(&[], &sources), None);
+    }
+
+    #[test]
+    fn a_file_is_read_and_shown() {
+        let text = "stages:\n  clean:\n    cmd: sort raw.csv\n    input: [raw.csv]\n    outputs: [${{ x }}]\n";
+        let want = "\
+error: unknown key `input` in stage `clean`
+ --> pipelines/etl.yaml:4:5
+  |
+4 |     input: [raw.csv]
+  |     ^^^^^ did you mean `inputs`?
+
+error: `${{ }}` can't stand bare inside `[…]` or `{…}`
+ --> pipelines/etl.yaml:5:15
+  |
+5 |     outputs: [${{ x }}]
+  |               ^^^^^^^^ YAML takes this `{` for the start of a map
+  |
+  = help: quote it: [\"${{ x }}\"], or give it a line of its own: `- ${{ x }}`
+";
+        assert_eq!(show(text, &crate::pipeline::read::read(text, 0).1), want);
     }
 
     #[test]

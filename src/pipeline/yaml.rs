@@ -176,6 +176,8 @@ impl<'a> Builder<'a> {
     }
 
     fn event(&mut self, event: Event<'_>, range: Range<usize>, tag: Option<Range<usize>>) -> ControlFlow<()> {
+        // What starts unwritten has the place of what comes next.
+        let written = !matches!(event, Event::StreamStart | Event::DocumentStart(false, _));
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -229,7 +231,7 @@ impl<'a> Builder<'a> {
             }
             _ => {}
         }
-        if range.end > self.before {
+        if written && range.end > self.before {
             self.before = range.end;
         }
         Continue(())

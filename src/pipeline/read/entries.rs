@@ -1,4 +1,7 @@
 //! Entries of `inputs`, `outputs` and `needs`.
+//!
+//! Owns the forms an entry has: one path, a list, names, a map with `path`, `glob` or `from`. Never
+//! looks at whether a path exists. Must hold: one path alone is told from a list of one.
 
 use crate::diag::Span;
 use crate::pipeline::read::{Reader, is_null, short};

@@ -1,4 +1,7 @@
 //! A stage and its keys.
+//!
+//! Owns what each key of a stage takes. Never looks at another stage. Must hold: a stage with faults
+//! is in the spec under its name, so that what names it finds it.
 
 use crate::diag::Span;
 use crate::pipeline::read::{Reader, is_null, short, stand_in, units};

@@ -213,7 +213,7 @@ fn escape(source: &str, range: Range<usize>, out: &mut Decoded) -> usize {
 /// Where the header (`|`, `>-`) of a block begins, looking from the end of what came before it.
 pub(super) fn header(source: &str, from: usize) -> Option<usize> {
     let bytes = source.as_bytes();
-    let mut at = from;
+    let mut at = if from == 0 && source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { from };
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'|' | b'>' => return Some(at),
@@ -322,8 +322,8 @@ fn parent(source: &str, header: usize) -> usize {
     let bytes = source.as_bytes();
     let mut line_end = header;
     loop {
-        let start = source[..line_end].rfind('\n').map_or(0, |at| at + 1);
-        let start = if start == 0 && source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { start };
+        let line = source.get(..line_end).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let start = if line == 0 && source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { line };
         let mut at = start;
         let mut column = None;
         while at < line_end {
@@ -340,8 +340,8 @@ fn parent(source: &str, header: usize) -> usize {
         }
         match column {
             Some(column) => return column,
-            None if start == 0 => return 0,
-            None => line_end = start - 1,
+            None if line == 0 => return 0,
+            None => line_end = line - 1,
         }
     }
 }

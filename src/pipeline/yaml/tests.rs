@@ -299,6 +299,22 @@ fn a_range_of_a_text_has_a_place() {
 }
 
 #[test]
+fn any_place_in_any_text_gives_one() {
+    let mut random = fastrand::Rng::with_seed(9);
+    for text in ["\u{feff}|1\n x\n", "\u{feff}&a >2\n  x\n", "|1", "|\n  x", "--- |\n x\n", "%YAML 1.2\n---\n>1\n  x\n", "\"", "'", "\"\\"]
+    {
+        check_places(text);
+    }
+    for _ in 0..20_000 {
+        let text = odd_text(&mut random, 8);
+        let at = Span { file: 0, start: random.u32(..12), end: random.u32(..30) };
+        let style = [Style::Plain, Style::Single, Style::Double, Style::Block][random.usize(..4)];
+        let place = inside(&text, at, style, random.usize(..9)..random.usize(..9));
+        assert!(place.start <= place.end);
+    }
+}
+
+#[test]
 fn every_character_points_back() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut checked = 0;

@@ -152,6 +152,10 @@ mod tests {
         (dir, disk)
     }
 
+    pub(super) fn fifo(at: &Path) {
+        assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success());
+    }
+
     #[test]
     fn stamps_follow_links_or_not() {
         let (dir, disk) = disk();

@@ -137,7 +137,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::tests::{disk, path};
+    use crate::disk::tests::{disk, fifo, path};
 
     #[test]
     fn digests_of_all_sizes() {
@@ -153,11 +153,39 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_meanwhile() {
+        let (dir, disk) = disk();
+        disk.probe(dir.path());
+        let f = dir.path().join("f");
+        fs::write(&f, "").unwrap();
+        let writer = std::thread::spawn({
+            let f = f.clone();
+            move || {
+                for at in 0..400_u32 {
+                    fs::write(&f, vec![at as u8; 5000]).unwrap();
+                }
+            }
+        });
+        let mut answers = 0;
+        while !writer.is_finished() {
+            match disk.hash(&path("f"), true) {
+                Ok(Some(_)) => answers += 1,
+                fault => assert_eq!(fault, Err(DiskFault::Changing { path: "f".into() })),
+            }
+        }
+        writer.join().unwrap();
+        disk.settle_all();
+        let stamp = disk.stamp(&path("f"), true).unwrap().unwrap();
+        let known = disk.digest(&path("f"), true, &stamp).unwrap().unwrap();
+        assert_eq!(known.digest, Digest::of(&fs::read(&f).unwrap()), "after {answers} answers");
+    }
+
+    #[test]
     fn small_files_only() {
         let (dir, disk) = disk();
         fs::write(dir.path().join("f"), "12345").unwrap();
         fs::create_dir(dir.path().join("d")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("p"), rustix::fs::Mode::RWXU).unwrap();
+        fifo(&dir.path().join("p"));
         assert_eq!(disk.read_small(&path("f"), 5).unwrap(), b"12345");
         assert_eq!(read_small(&dir.path().join("f"), 9).unwrap(), b"12345");
         let fault = |name: &str, limit| disk.read_small(&path(name), limit).unwrap_err().to_string();

@@ -86,7 +86,7 @@ mod tests {
         disk.memo().keep(&a, true, crate::disk::Known { stamp: now, ..known });
         assert_eq!(disk.see(&a, View::Input).unwrap().unwrap().tree, before.tree, "not seen by its stamp");
 
-        assert_eq!(disk.settle_all(), [a.clone()]);
+        assert_eq!(disk.settle_all(), std::slice::from_ref(&a));
         assert_eq!(disk.memo().unsettled(), []);
         let after = disk.see(&a, View::Input).unwrap().unwrap();
         assert!(after.settled);

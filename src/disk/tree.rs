@@ -202,7 +202,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::disk::tests::{disk, path};
+    use crate::disk::tests::{disk, fifo, path};
 
     fn names(seen: &Seen) -> Vec<&str> {
         match &seen.tree {
@@ -358,7 +358,7 @@ mod tests {
     fn what_is_no_file_is_never_opened() {
         let (dir, disk) = disk();
         fs::create_dir(dir.path().join("d")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("d/p"), rustix::fs::Mode::RWXU).unwrap();
+        fifo(&dir.path().join("d/p"));
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
         let fault = |name: &str| disk.see(&path(name), View::Input).unwrap_err().to_string();
         let only = "only regular files, folders and links can be read";
@@ -371,6 +371,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn names_that_are_no_text() {
         let (dir, disk) = disk();
         fs::create_dir_all(dir.path().join("d/sub")).unwrap();
@@ -397,7 +398,7 @@ mod tests {
         fs::write(&f, "x").unwrap();
         fs::create_dir(&d).unwrap();
         for closed in [&f, &d] {
-            fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
         }
         if fs::read(&f).is_ok() {
             return; // root may read everything

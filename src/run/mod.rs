@@ -13,3 +13,4 @@ pub mod prepare;
 pub mod recover;
 pub mod schedule;
 pub mod site;
+pub mod survey;

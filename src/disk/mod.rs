@@ -124,6 +124,11 @@ fn child(folder: &RelPath, name: &str) -> RelPath {
 
 /// What the system says as a stamp. Sizes of these fields differ between systems.
 #[allow(clippy::unnecessary_cast)]
+/// The stamp of a path anywhere, links followed; `None`: nothing is there, or it cannot be looked at.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    stat::at(rustix::fs::CWD, path, true).ok().flatten().as_ref().map(stamp_of)
+}
+
 fn stamp_of(stat: &stat::Stat) -> Stamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
     Stamp {

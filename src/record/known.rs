@@ -4,7 +4,7 @@
 //! run has applied while it went on is what another process reads afterwards; of another boot only what
 //! was synced is believed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -120,6 +120,8 @@ pub struct Known {
     /// The boot of this process.
     here: String,
     by_key: Option<HashMap<Key, Vec<TaskName>>>,
+    /// Tasks that frames behind the block speak of.
+    touched: HashSet<TaskName>,
     /// Whether anything was applied that the block does not hold.
     pub changed: bool,
 }
@@ -161,6 +163,11 @@ impl Known {
     /// Takes a frame in: one that was read, or one that was just written.
     pub fn apply(&mut self, frame: &Frame, record: Option<At>) {
         self.changed = true;
+        if let Frame::Started { task, .. } | Frame::Done { task, .. } | Frame::Spoilt { task, .. } | Frame::Failed { task, .. } | Frame::Aborted { task, .. } = frame
+            && !self.touched.contains(task)
+        {
+            self.touched.insert(task.clone());
+        }
         match frame {
             Frame::RunStarted { run, boot, at, asked } => {
                 if *boot != self.boot {
@@ -337,6 +344,22 @@ impl Known {
     /// What a tool command answered last, and in which run.
     pub fn answer(&self, command: &str) -> Option<(Digest, u64)> {
         self.answers.get(command).copied()
+    }
+
+    /// Tasks that frames behind the block speak of: what the block says of them is old.
+    pub fn touched(&self) -> HashSet<TaskName> {
+        self.touched.clone()
+    }
+
+    /// Records that were written behind the block, as far as they are believed.
+    pub fn records_since(&self) -> Vec<Record> {
+        let believed = self.touched.iter().filter_map(|name| self.tasks.get(name)).filter(|memory| self.believed(memory));
+        believed.filter_map(|memory| self.read(memory.spoilt.or(memory.good)?).ok()).collect()
+    }
+
+    /// Whether the newest frames were written in this boot.
+    pub fn is_this_boot(&self) -> bool {
+        self.boot == self.here
     }
 
     /// The boot in which the newest frames were written.

@@ -3,10 +3,12 @@
 
 pub mod bracket;
 pub mod compare;
+pub mod driver;
 pub mod exec;
 pub mod fresh;
 pub mod ground;
 pub mod look;
+pub mod open;
 #[cfg(test)]
 mod model;
 pub mod prepare;

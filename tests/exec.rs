@@ -215,23 +215,39 @@ fn nothing_leaks_into_a_command() {
 }
 
 #[test]
-fn a_time_limit_ends_all_that_ignores_it() {
+fn a_time_limit_ends_what_ignores_it() {
     let mut rig = Rig::new();
-    let mut launch =
-        rig.shell("t", "trap '' TERM; (trap '' TERM; echo $$ x; sleep 1000 & echo $! > grandchild; wait; sleep 1000) & wait; sleep 1000");
-    launch.timeout = Some(Duration::from_millis(200));
-    launch.grace = Duration::from_millis(100);
-    let ended = rig.run(launch.clone());
-    assert_eq!(ended.cause, Cause::Timeout(Duration::from_millis(200)));
-    assert!(ended.usage.wall >= Duration::from_millis(200));
-    assert!(!runs(rig.pid("grandchild")));
-
-    // One that ends at SIGTERM has its grace, and its child too.
-    let mut launch =
-        rig.shell("u", "sh -c 'trap \"sleep 0.1; echo tidy > tidied; exit\" TERM; echo > ready; while :; do sleep 0.01; done' & wait");
-    launch.timeout = Some(Duration::from_millis(300));
+    let mut launch = rig.shell("t", "trap '' TERM; while :; do sleep 0.01; done");
+    launch.timeout = Some(Duration::from_millis(100));
+    launch.grace = Duration::from_millis(50);
     let ended = rig.run(launch);
-    assert_eq!(ended.cause, Cause::Timeout(Duration::from_millis(300)));
+    assert_eq!(ended.cause, Cause::Timeout(Duration::from_millis(100)));
+    assert!(ended.usage.wall >= Duration::from_millis(100));
+    // No limit at all.
+    let mut launch = rig.shell("t", "exit 0");
+    launch.timeout = Some(Duration::MAX);
+    launch.grace = Duration::MAX;
+    assert_eq!(rig.run(launch).cause, Cause::Success);
+}
+
+#[test]
+fn what_is_cancelled_has_its_grace_and_not_more() {
+    let mut rig = Rig::new();
+    let deaf = "trap '' TERM; (trap '' TERM; sleep 1000 & echo $! > grandchild; wait; sleep 1000) & wait; sleep 1000";
+    let launch = rig.shell("t", deaf);
+    rig.local.submit(vec![launch.clone()]);
+    let grandchild = rig.pid("grandchild");
+    rig.local.cancel(std::slice::from_ref(&launch.id), Duration::from_millis(50));
+    assert_eq!(rig.end().1.cause, Cause::Cancelled);
+    assert!(!runs(grandchild));
+
+    // Its leader ends at SIGTERM, its child tidies up.
+    let launch =
+        rig.shell("t", "sh -c 'trap \"sleep 0.1; echo tidy > tidied; exit\" TERM; echo > ready; while :; do sleep 0.01; done' & wait");
+    rig.local.submit(vec![launch.clone()]);
+    rig.wait_for("ready");
+    rig.local.cancel(&[launch.id], Duration::from_secs(60));
+    assert_eq!(rig.end().1.cause, Cause::Cancelled);
     assert_eq!(rig.read("tidied"), "tidy\n");
 }
 
@@ -291,12 +307,13 @@ fn a_daemon_lives_on_after_success_only() {
 
     assert_eq!(rig.run_shell(&(daemon("two") + "; exit 1")), Cause::Exit(1));
     assert!(!runs(rig.pid("two")));
-    // Not yet left by its parent when the time is over, and deaf to SIGTERM.
-    let mut launch = rig.shell("t", "setsid sh -c 'trap \"\" TERM; echo $$ > three; while :; do sleep 0.01; done'; sleep 1000");
-    launch.timeout = Some(Duration::from_millis(200));
-    launch.grace = Duration::from_millis(50);
-    assert_eq!(rig.run(launch).cause, Cause::Timeout(Duration::from_millis(200)));
-    assert!(!runs(rig.pid("three")));
+    // Not yet left by its parent when it is stopped, and deaf to SIGTERM.
+    let launch = rig.shell("t", "setsid sh -c 'trap \"\" TERM; echo $$ > three; while :; do sleep 0.01; done'; sleep 1000");
+    rig.local.submit(vec![launch.clone()]);
+    let three = rig.pid("three");
+    rig.local.cancel(&[launch.id], Duration::from_millis(50));
+    assert_eq!(rig.end().1.cause, Cause::Cancelled);
+    assert!(!runs(three));
     // Left twice: it is no child of what started it.
     assert_eq!(
         rig.run_shell("(setsid sh -c 'sleep 1000 & echo $! > four; exit' &) ; while [ ! -s four ]; do :; done; exit 1"),
@@ -304,6 +321,10 @@ fn a_daemon_lives_on_after_success_only() {
     );
     assert!(!runs(rig.pid("four")));
     assert_eq!(rig.notes.len(), 1, "{:?}", rig.notes);
+    // One without any environment bears no mark: nobody knows whose it is, and nobody waits for it.
+    let bare = "echo $$ > five; exec env -i $(command -v sleep) 1000";
+    assert_eq!(rig.run_shell(&format!("setsid sh -c '{bare}' & while [ ! -s five ]; do :; done; sleep 0.05; exit 1")), Cause::Exit(1));
+    kill_group(rig.pid("five"));
     kill_group(one);
 }
 

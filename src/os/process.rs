@@ -82,11 +82,34 @@ pub fn all() -> Vec<i32> {
 /// The value of a variable in the environment a process was started with; `None` if it is not set,
 /// or if we may not look.
 pub fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    environment.split(|&b| b == 0).find_map(|pair| {
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(value.to_vec())
-    })
+    match environment_variable(pid, name) {
+        Variable::Is(value) => Some(value),
+        Variable::Unset | Variable::Unsure => None,
+    }
+}
+
+/// What is known of a variable in the environment of a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Variable {
+    /// Its value.
+    Is(Vec<u8>),
+    /// It is not set, or we may not look.
+    Unset,
+    /// There is no environment: the process ends or becomes another program at this moment, or it
+    /// was started without any.
+    Unsure,
+}
+
+/// As [`variable`], and whether the answer may be another in a moment.
+pub fn environment_variable(pid: i32, name: &str) -> Variable {
+    let environment = match fs::read(format!("/proc/{pid}/environ")) {
+        Ok(environment) if environment.is_empty() => return Variable::Unsure,
+        Ok(environment) => environment,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Variable::Unset,
+        Err(_) => return Variable::Unsure,
+    };
+    let value = environment.split(|&b| b == 0).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    value.map_or(Variable::Unset, |value| Variable::Is(value.to_vec()))
 }
 
 /// The short name of a process, for people.

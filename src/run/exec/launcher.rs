@@ -27,7 +27,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::logs::{LOG_KEEP, Piped, shorten_log};
 use super::mark;
-use super::orphans::{Left, Orphans, is_mark, list, watch};
+use super::orphans::{Left, Orphans, Owner, is_mark, list, watch};
 use super::protocol::{Answer, Inbox, Order, Start, put};
 use super::running::{Exit, Running, Why, ask, owner};
 use super::start;
@@ -40,6 +40,9 @@ const SOON: Duration = Duration::from_millis(500);
 /// How long they may take to leave the group after a leader that ended well: a daemon does so just
 /// after its starter exited.
 const LEAVE: Duration = Duration::from_millis(10);
+/// How long one of which nobody can say whose it is may take to become something. One that was
+/// started without any environment stays so.
+const UNSURE: Duration = Duration::from_millis(50);
 /// How long is waited for the end of what was sent SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer that nobody waits for may stay here, to be sent with others.
@@ -258,6 +261,7 @@ impl Launcher {
             told: Vec::new(),
             kill_at: None,
             exited: None,
+            empty_since: None,
             look_at: None,
         });
         self.answer(&Answer::Placed(number), false);
@@ -348,16 +352,35 @@ impl Launcher {
             }
             return true;
         }
-        let listed = self.learn_orphans();
+        let left = loop {
+            let listed = self.learn_orphans();
+            let Some(running) = self.running.get_mut(at) else { return true };
+            let Some(exit) = running.exited else { return false };
+            let mine = self.orphans.any(Owner::Command(running.number));
+            let unsure = self.orphans.any(Owner::Unsure);
+            if listed && !mine && !unsure {
+                return true;
+            }
+            let left = Left::of(running.pid, (!exit.well).then_some(&*running.mark));
+            if !left.is_empty() {
+                running.empty_since = None;
+                break left;
+            }
+            let since = *running.empty_since.get_or_insert(now);
+            // One that ended meanwhile may have left others that the search had passed already.
+            if !self.orphans.reap().is_empty() {
+                continue;
+            }
+            // One that is there and was not found ends, or becomes another program: ask again.
+            if (unsure || mine && !exit.well) && now - since < UNSURE {
+                running.look_at = Some(now + Duration::from_millis(1));
+                return false;
+            }
+            self.orphans.disown_unsure();
+            return true;
+        };
         let Some(running) = self.running.get_mut(at) else { return true };
         let Some(exit) = running.exited else { return false };
-        if listed && !self.orphans.any_of(running.number) {
-            return true;
-        }
-        let left = Left::of(running.pid, (!exit.well).then_some(&*running.mark));
-        if left.is_empty() {
-            return true;
-        }
         let since = now - exit.at;
         if exit.well && !running.asked && since < LEAVE {
             running.look_at = Some(exit.at + LEAVE);
@@ -397,10 +420,11 @@ impl Launcher {
 
     /// Reaps orphans that have ended; whose command waits for that is looked at.
     fn reap_orphans(&mut self) {
-        for number in self.orphans.reap() {
-            if self.running.iter().any(|running| running.number == number && running.exited.is_some()) {
-                self.look(number);
-            }
+        let owners = self.orphans.reap();
+        let waits = |running: &&Running| running.exited.is_some() && owners.contains(&Owner::Command(running.number));
+        let waiting: Vec<u64> = self.running.iter().filter(waits).map(|running| running.number).collect();
+        for number in waiting {
+            self.look(number);
         }
     }
 

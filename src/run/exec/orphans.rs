@@ -23,9 +23,19 @@ pub struct Orphans {
     children: Option<File>,
 }
 
+/// The command that an orphan is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// This one.
+    Command(u64),
+    /// None that runs.
+    Nobody,
+    /// It cannot be said at this moment: it ends or becomes another program.
+    Unsure,
+}
+
 struct Orphan {
-    /// The command it is of.
-    owner: Option<u64>,
+    owner: Owner,
     /// Readable when it has ended.
     watch: Option<OwnedFd>,
 }
@@ -42,9 +52,16 @@ impl Orphans {
         self.known.is_empty()
     }
 
-    /// Whether there are some of this command, as far as is known.
-    pub fn any_of(&self, number: u64) -> bool {
-        self.known.values().any(|orphan| orphan.owner == Some(number))
+    /// Whether one has this owner, as far as is known.
+    pub fn any(&self, owner: Owner) -> bool {
+        self.known.values().any(|orphan| orphan.owner == owner)
+    }
+
+    /// Enough was waited: those of which nobody is sure are nobody's.
+    pub fn disown_unsure(&mut self) {
+        for orphan in self.known.values_mut().filter(|orphan| orphan.owner == Owner::Unsure) {
+            orphan.owner = Owner::Nobody;
+        }
     }
 
     /// What to poll to learn that one has ended.
@@ -54,31 +71,44 @@ impl Orphans {
 
     /// Reads the list of our children and learns which are new; `ours` are those we started, `owner`
     /// says whose one is. Whether there is such a list.
-    pub fn learn(&mut self, ours: impl Fn(Pid) -> bool, owner: impl Fn(Pid) -> Option<u64>) -> bool {
-        let Some(text) = self.children.as_ref().and_then(|file| read(file).ok()) else { return false };
-        for word in text.split(|b| b.is_ascii_whitespace()) {
-            let number = std::str::from_utf8(word).ok().and_then(|word| word.parse::<i32>().ok());
-            let Some(pid) = number.and_then(Pid::from_raw) else { continue };
-            if ours(pid) || self.known.contains_key(&pid.as_raw_pid()) || reaped(pid) {
-                continue;
+    pub fn learn(&mut self, ours: impl Fn(Pid) -> bool, owner: impl Fn(Pid) -> Owner) -> bool {
+        for (&pid, orphan) in &mut self.known {
+            if let (Owner::Unsure, Some(pid)) = (orphan.owner, Pid::from_raw(pid)) {
+                orphan.owner = owner(pid);
             }
-            self.known.insert(pid.as_raw_pid(), Orphan { owner: owner(pid), watch: watch(pid) });
         }
-        true
+        loop {
+            let Some(text) = self.children.as_ref().and_then(|file| read(file).ok()) else { return false };
+            let mut complete = true;
+            for word in text.split(|b| b.is_ascii_whitespace()) {
+                let number = std::str::from_utf8(word).ok().and_then(|word| word.parse::<i32>().ok());
+                let Some(pid) = number.and_then(Pid::from_raw) else { continue };
+                if ours(pid) || self.known.contains_key(&pid.as_raw_pid()) {
+                    continue;
+                }
+                if reaped(pid) {
+                    // What it left became ours after the list was read.
+                    complete = false;
+                } else {
+                    self.known.insert(pid.as_raw_pid(), Orphan { owner: owner(pid), watch: watch(pid) });
+                }
+            }
+            if complete {
+                return true;
+            }
+        }
     }
 
     /// Reaps those that have ended; returns whose they were.
-    pub fn reap(&mut self) -> Vec<u64> {
+    pub fn reap(&mut self) -> Vec<Owner> {
         let mut owners = Vec::new();
         self.known.retain(|&pid, orphan| {
             let gone = Pid::from_raw(pid).is_none_or(reaped);
             if gone {
-                owners.extend(orphan.owner);
+                owners.push(orphan.owner);
             }
             !gone
         });
-        owners.sort_unstable();
-        owners.dedup();
         owners
     }
 
@@ -86,10 +116,10 @@ impl Orphans {
     pub fn release(&mut self, number: u64) -> Vec<i32> {
         let mut left = Vec::new();
         self.known.retain(|&pid, orphan| {
-            if orphan.owner != Some(number) {
+            if orphan.owner != Owner::Command(number) {
                 return true;
             }
-            orphan.owner = None;
+            orphan.owner = Owner::Nobody;
             let lives = Pid::from_raw(pid).is_some_and(|pid| !reaped(pid));
             if lives {
                 left.push(pid);

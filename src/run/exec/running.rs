@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal};
 
 use super::logs::Piped;
 use super::mark::{self, Found};
-use super::orphans::is_mark;
-use crate::os::process;
+use super::orphans::{Owner, is_mark};
+use crate::os::process::{self, Variable};
 
 /// Why flow stops a command.
 #[derive(Clone, Copy)]
@@ -46,6 +46,8 @@ pub struct Running {
     pub kill_at: Option<Instant>,
     /// The leader has exited.
     pub exited: Option<Exit>,
+    /// Since when nothing of it was found after its leader exited.
+    pub empty_since: Option<Instant>,
     /// When to look again whether something is left.
     pub look_at: Option<Instant>,
 }
@@ -72,14 +74,19 @@ pub struct Exit {
 }
 
 /// Whose an orphan is: by its group, else by its mark.
-pub fn owner(running: &[Running], pid: Pid) -> Option<u64> {
+pub fn owner(running: &[Running], pid: Pid) -> Owner {
     let group = rustix::process::getpgid(Some(pid)).ok();
-    let by_group = running.iter().find(|running| Some(running.pid) == group);
-    let by_mark = || {
-        let mark = process::variable(pid.as_raw_pid(), mark::VARIABLE)?;
-        running.iter().find(|running| is_mark(&mark, &running.mark))
-    };
-    by_group.or_else(by_mark).map(|running| running.number)
+    if let Some(running) = running.iter().find(|running| Some(running.pid) == group) {
+        return Owner::Command(running.number);
+    }
+    match process::environment_variable(pid.as_raw_pid(), mark::VARIABLE) {
+        Variable::Is(mark) => {
+            let running = running.iter().find(|running| is_mark(&mark, &running.mark));
+            running.map_or(Owner::Nobody, |running| Owner::Command(running.number))
+        }
+        Variable::Unset => Owner::Nobody,
+        Variable::Unsure => Owner::Unsure,
+    }
 }
 
 /// Asks a group to end. A stopped process sees that only when it goes on.

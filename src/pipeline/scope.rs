@@ -14,8 +14,23 @@ use crate::value::{Data, Meaning, Scalar, Value, write_json_text};
 
 /// Names that mean something in every template; an axis of such a name is an error.
 pub const RESERVED: &[&str] = &[
-    "arch", "attempt", "config", "env", "here", "inputs", "item", "os", "outputs", "profile", "resources", "root", "run", "secrets",
-    "stage", "task", "tmp",
+    "arch",
+    "attempt",
+    "config",
+    "env",
+    "here",
+    "inputs",
+    "item",
+    "os",
+    "outputs",
+    "profile",
+    "resources",
+    "root",
+    "run",
+    "secrets",
+    "stage",
+    "task",
+    "tmp",
 ];
 
 /// The names whose value differs from run to run: they count in a key by name.

@@ -11,15 +11,70 @@ use super::{Fault, nearest};
 
 /// Filters an expression may use; `raw` and `json` also say how a value enters a command.
 pub const FILTERS: &[&str] = &[
-    "abs", "bool", "count", "default", "each", "first", "float", "format", "int", "items", "join", "json", "last", "length", "list",
-    "lower", "map", "max", "min", "raw", "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "split",
-    "sum", "to_file", "trim", "unique", "upper", "zip",
+    "abs",
+    "bool",
+    "count",
+    "default",
+    "each",
+    "first",
+    "float",
+    "format",
+    "int",
+    "items",
+    "join",
+    "json",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "raw",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "sum",
+    "to_file",
+    "trim",
+    "unique",
+    "upper",
+    "zip",
 ];
 
 /// Tests an expression may use after `is`, and in `select` and `reject`.
 pub const TESTS: &[&str] = &[
-    "boolean", "defined", "divisibleby", "endingwith", "eq", "even", "float", "ge", "gt", "in", "integer", "iterable", "le", "lower",
-    "lt", "mapping", "ne", "none", "number", "odd", "sequence", "startingwith", "string", "undefined", "upper",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "undefined",
+    "upper",
 ];
 
 /// Functions an expression may call.
@@ -235,10 +290,10 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
     let empty_call = count >= 5 && word(count - 1) == ")" && word(count - 2) == "(";
     let pipe = (count - if empty_call { 2 } else { 0 }).wrapping_sub(2);
     let last = count >= 3 && word(pipe) == "|" && word(pipe + 1) == filter;
-    for n in 1..count {
+    for (n, token) in tokens.iter().enumerate().skip(1) {
         if word(n - 1) == "|" && word(n) == filter && (!last || n != pipe + 1) {
             faults.push(
-                Fault::new("template_syntax", tokens[n].at.clone(), format!("`{filter}` must be the last filter of the whole expression"))
+                Fault::new("template_syntax", token.at.clone(), format!("`{filter}` must be the last filter of the whole expression"))
                     .label("not the last one"),
             );
             return false;
@@ -249,12 +304,12 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
     }
     // A filter binds tighter than any operator: `a ~ b | raw` would be `a ~ (b | raw)`.
     let mut depth = 0usize;
-    for (n, token) in tokens[..pipe].iter().enumerate() {
+    for n in 0..pipe {
         match word(n) {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            "or" | "and" | "not" | "if" | "else" | "in" | "is" | "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "<" | ">" | "<=" | ">="
-            | "=="
+            "or" | "and" | "not" | "if" | "else" | "in" | "is" | "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "<" | ">" | "<="
+            | ">=" | "=="
                 if depth == 0 =>
             {
                 faults.push(
@@ -265,7 +320,6 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
                             &text[tokens[0].at.start..tokens[pipe].at.start].trim_end()
                         )),
                 );
-                let _ = token;
                 return false;
             }
             _ => {}
@@ -278,9 +332,9 @@ fn strange(text: &str, token: &Token) -> Option<Fault> {
     let word = &text[token.at.clone()];
     let fault = |message: String| Some(Fault::new("template_syntax", token.at.clone(), message));
     match token.kind {
-        Kind::Open => Some(
-            Fault::new("template_unclosed", token.at.clone(), "the string has no closing quote").label("opened here").hint(CUT),
-        ),
+        Kind::Open => {
+            Some(Fault::new("template_unclosed", token.at.clone(), "the string has no closing quote").label("opened here").hint(CUT))
+        }
         Kind::Strange => {
             let instead = match word {
                 "&&" => "write `and`",
@@ -292,7 +346,6 @@ fn strange(text: &str, token: &Token) -> Option<Fault> {
             };
             fault(format!("`{word}` is no operator here")).map(|fault| fault.label(instead))
         }
-        Kind::Sign if word == "=" => None,
         Kind::Name | Kind::Number | Kind::Text | Kind::Sign => None,
     }
 }
@@ -303,13 +356,15 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
     let tokens = &scanned.tokens;
     let word = |n: usize| tokens.get(n).filter(|token| token.kind != Kind::Text).map_or("", |token| &text[token.at.clone()]);
     let before = |n: usize| if n == 0 { "" } else { word(n - 1) };
-    let computes = (0..tokens.len()).any(|n| {
-        matches!(word(n), "+" | "-" | "*" | "/" | "//" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "in" | "is" | "{")
-    });
+    let computes = (0..tokens.len())
+        .any(|n| matches!(word(n), "+" | "-" | "*" | "/" | "//" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "in" | "is" | "{"));
     let mut n = 0;
     while n < tokens.len() {
         let token = &tokens[n];
         let name = word(n);
+        if name == "=" && token.kind == Kind::Sign && !(n >= 2 && matches!(before(n - 1), "(" | ",")) {
+            faults.push(Fault::new("template_syntax", token.at.clone(), "`=` is no operator here").label("write `==` to compare"));
+        }
         if token.kind != Kind::Name {
             n += 1;
             continue;
@@ -322,12 +377,10 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
             _ => (&[] as &[&str], "", ""),
         };
         if !what.is_empty() {
-            if !known.contains(&name) && !(what == "test" && matches!(name, "true" | "false")) {
+            if !known.contains(&name) {
                 faults.push(unknown(what, code, name, known, token.at.clone()));
             } else if name == "to_file" {
-                faults.push(
-                    Fault::new("not_yet", token.at.clone(), "`to_file` comes with a later version of flow").label("not there yet"),
-                );
+                faults.push(Fault::new("not_yet", token.at.clone(), "`to_file` comes with a later version of flow").label("not there yet"));
             }
             n += 1;
             continue;
@@ -337,13 +390,8 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
             continue;
         }
         let first = n;
-        let mut lookup = Lookup {
-            name: name.to_string(),
-            name_at: token.at.clone(),
-            steps: Vec::new(),
-            guarded: false,
-            handed: Handed::Whole,
-        };
+        let mut lookup =
+            Lookup { name: name.to_string(), name_at: token.at.clone(), steps: Vec::new(), guarded: false, handed: Handed::Whole };
         n += 1;
         loop {
             let end = |n: usize| tokens[n].at.end;
@@ -391,8 +439,8 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
         }
         let next = word(n);
         let filter = if next == "|" { word(n + 1) } else { "" };
-        lookup.guarded =
-            filter == "default" || (next == "is" && matches!((word(n + 1), word(n + 2)), ("defined" | "undefined", _) | ("not", "defined" | "undefined")));
+        lookup.guarded = filter == "default"
+            || (next == "is" && matches!((word(n + 1), word(n + 2)), ("defined" | "undefined", _) | ("not", "defined" | "undefined")));
         lookup.handed = match (computes, next, filter) {
             (false, ..) | (_, "[", _) => Handed::Whole,
             _ if next == "~" || before(first) == "~" => {

@@ -477,6 +477,9 @@ fn direct_means_what_bash_does() {
     }
     assert!(wanted.len() > 2000);
     for shell in ["bash", "dash"] {
+        if Command::new(shell).arg("-c").arg(":").status().is_err() {
+            continue;
+        }
         let out = run(shell, &script);
         let got: Vec<String> = out.split(|b| *b == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
         let at = got.iter().zip(&wanted).position(|(got, want)| got != want);

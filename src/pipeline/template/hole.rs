@@ -13,7 +13,7 @@ use minijinja::{ErrorKind, Value};
 
 use super::engine::{self, Read};
 use super::lookup::{Absent, Root, look, note, note_path, note_whole};
-use super::scan::{self, Handed, Lookup};
+use super::scan::{self, Comparison, Handed, Lookup, Side};
 use super::{Fault, Reads};
 use crate::pipeline::scope::{Scope, VOLATILE, Val, Volatile, Volatiles};
 
@@ -41,6 +41,7 @@ struct Computed {
     expression: Arc<minijinja::Expression<'static, 'static>>,
     /// Where pieces of the engine's text stand in ours, by their starts.
     map: Vec<(usize, usize)>,
+    comparisons: Vec<Comparison>,
 }
 
 impl fmt::Debug for Computed {
@@ -112,10 +113,17 @@ fn compile(text: &str, scanned: &scan::Scanned) -> Result<Computed, Fault> {
                 spans.next();
             }
             _ => {
-                source.push_str(match &text[token.at.clone()] {
-                    "null" => "none",
-                    word => word,
-                });
+                let word = &text[token.at.clone()];
+                match word {
+                    "null" => source.push_str("none"),
+                    // A field such as `.my-key`, after what is no lookup.
+                    "." if scanned
+                        .tokens
+                        .get(n + 1)
+                        .is_some_and(|next| next.kind == scan::Kind::Name && text[next.at.clone()].contains('-')) => {}
+                    _ if n > 0 && token.kind == scan::Kind::Name && word.contains('-') => source.push_str(&format!("['{word}']")),
+                    _ => source.push_str(word),
+                }
                 n += 1;
             }
         }
@@ -123,7 +131,7 @@ fn compile(text: &str, scanned: &scan::Scanned) -> Result<Computed, Fault> {
     let end = scanned.tokens.last().map_or(0, |token| token.at.end);
     map.push((source.len(), end));
     match engine::environment().compile_expression_owned(source) {
-        Ok(expression) => Ok(Computed { expression: Arc::new(expression), map }),
+        Ok(expression) => Ok(Computed { expression: Arc::new(expression), map, comparisons: scanned.comparisons.clone() }),
         Err(error) => {
             let start = scanned.tokens.first().map_or(0, |token| token.at.start);
             let range = error.range().map_or(start..end, |range| back(text, &map, range));
@@ -233,6 +241,9 @@ impl Hole {
             Err(absent) => Slot::Missing(absent),
         });
         let variables = Arc::new(Variables { slots: slots.collect(), missed: Mutex::default() });
+        for comparison in &computed.comparisons {
+            comparable(comparison, &variables.slots, text)?;
+        }
         let result = computed.expression.eval(Value::from_dyn_object(Arc::clone(&variables))).and_then(|value| engine::take(&value));
         let missed = std::mem::take(&mut *variables.missed.lock().unwrap_or_else(PoisonError::into_inner));
         for slot in missed.iter().filter_map(|&n| variables.slots.get(n)) {
@@ -272,6 +283,28 @@ impl Hole {
             }
         })
     }
+}
+
+/// A text and a number have no order, and are never equal, also if they look the same.
+fn comparable(comparison: &Comparison, slots: &[Slot], text: &str) -> Result<(), Fault> {
+    let sides = comparison.sides.iter().map(|side| match side {
+        Side::Number(number) => Some((true, number.as_str())),
+        Side::Text(text) => Some((false, text.as_str())),
+        Side::Lookup(n) => match slots.get(*n)? {
+            Slot::Found(Val::Number(number), ..) => Some((true, number.as_str())),
+            Slot::Found(Val::Text(text) | Val::Item { key: text, .. }, ..) => Some((false, text.as_str())),
+            _ => None,
+        },
+    });
+    let [Some((left_number, left)), Some((right_number, right))] = sides.collect::<Vec<_>>()[..] else { return Ok(()) };
+    if left_number == right_number || (comparison.equality && left != right) {
+        return Ok(());
+    }
+    let (word, number) = if left_number { (right, left) } else { (left, right) };
+    let part = text.get(comparison.at.clone()).unwrap_or_default();
+    Err(Fault::new("template_type", comparison.at.clone(), format!("`{part}` compares the text `{word}` with the number {number}"))
+        .label("text and number")
+        .hint("`| int` or `| float` makes a number of text, quotes make text of a number"))
 }
 
 /// The lookups of one evaluation, as the engine's variables.

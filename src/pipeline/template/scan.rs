@@ -253,6 +253,25 @@ pub(super) struct Scanned {
     pub raw: bool,
     /// It ends in `| json` (before `| raw`).
     pub json: bool,
+    /// Comparisons that are always made.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A comparison whose sides are lookups or literals.
+#[derive(Clone, Debug)]
+pub(super) struct Comparison {
+    pub sides: [Side; 2],
+    /// `==` or `!=`; else an order.
+    pub equality: bool,
+    pub at: Range<usize>,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    Lookup(usize),
+    Number(String),
+    Text(String),
 }
 
 /// Finds lookups and the faults that need no value.
@@ -272,9 +291,10 @@ pub(super) fn scan(text: &str, mut tokens: Vec<Token>, faults: &mut Vec<Fault>) 
         }
     }
     let json = faults.len() == before && ends_in(text, &tokens, "json", &mut Vec::new());
-    let mut scanned = Scanned { lookups: Vec::new(), spans: Vec::new(), tokens, raw, json };
+    let mut scanned = Scanned { lookups: Vec::new(), spans: Vec::new(), tokens, raw, json, comparisons: Vec::new() };
     if faults.len() == before {
         find_lookups(text, &mut scanned, faults);
+        scanned.comparisons = comparisons(text, &scanned);
     }
     scanned
 }
@@ -358,10 +378,15 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
     let before = |n: usize| if n == 0 { "" } else { word(n - 1) };
     let computes = (0..tokens.len())
         .any(|n| matches!(word(n), "+" | "-" | "*" | "/" | "//" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "in" | "is" | "{"));
-    let mut n = 0;
+    let (mut n, mut depth) = (0, 0usize);
     while n < tokens.len() {
         let token = &tokens[n];
         let name = word(n);
+        match name {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
         if name == "=" && token.kind == Kind::Sign && !(n >= 2 && matches!(before(n - 1), "(" | ",")) {
             faults.push(Fault::new("template_syntax", token.at.clone(), "`=` is no operator here").label("write `==` to compare"));
         }
@@ -441,8 +466,11 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
         let filter = if next == "|" { word(n + 1) } else { "" };
         lookup.guarded = filter == "default"
             || (next == "is" && matches!((word(n + 1), word(n + 2)), ("defined" | "undefined", _) | ("not", "defined" | "undefined")));
+        // What a branch of the outermost `if` gives is the result itself.
+        let result = depth == 0 && (n == tokens.len() || next == "if") && (first == 0 || before(first) == "else");
         lookup.handed = match (computes, next, filter) {
             (false, ..) | (_, "[", _) => Handed::Whole,
+            _ if result => Handed::Whole,
             _ if next == "~" || before(first) == "~" => {
                 let sums = |word: &str| matches!(word, "*" | "/" | "//" | "%" | "**" | "-" | "+");
                 if sums(next) || sums(before(first)) { Handed::Plain } else { Handed::Whole }
@@ -455,6 +483,42 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
         scanned.spans.push(first..n);
         scanned.lookups.push(lookup);
     }
+}
+
+/// The engine orders any two values, a text and a number too; these comparisons are checked before.
+/// Only those before the first `and` or `or`: the others may be guarded by it.
+fn comparisons(text: &str, scanned: &Scanned) -> Vec<Comparison> {
+    let tokens = &scanned.tokens;
+    let word = |n: usize| tokens.get(n).filter(|token| token.kind != Kind::Text).map_or("", |token| &text[token.at.clone()]);
+    let binds = |word: &str| matches!(word, "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "|" | "." | "[" | "(");
+    let side = |first: usize, last: usize| -> Option<Side> {
+        if let Some(slot) = scanned.spans.iter().position(|span| *span == (first..last)) {
+            return Some(Side::Lookup(slot));
+        }
+        let token = tokens.get(first).filter(|_| last == first + 1)?;
+        let literal = &text[token.at.clone()];
+        match token.kind {
+            Kind::Number => Some(Side::Number(literal.to_string())),
+            Kind::Text => Some(Side::Text(literal.get(1..literal.len() - 1)?.to_string())),
+            _ => None,
+        }
+    };
+    let mut found = Vec::new();
+    for n in 1..tokens.len() {
+        match word(n) {
+            "and" | "or" => break,
+            "<" | ">" | "<=" | ">=" | "==" | "!=" => {}
+            _ => continue,
+        }
+        let first = scanned.spans.iter().find(|span| span.end == n).map_or(n - 1, |span| span.start);
+        let last = scanned.spans.iter().find(|span| span.start == n + 1).map_or(n + 2, |span| span.end);
+        let tight = (first > 0 && binds(word(first - 1)) && word(first - 1) != "(") || binds(word(last));
+        if let (false, Some(left), Some(right)) = (tight, side(first, n), side(n + 1, last)) {
+            let at = tokens[first].at.start..tokens[last - 1].at.end;
+            found.push(Comparison { sides: [left, right], equality: matches!(word(n), "==" | "!="), at });
+        }
+    }
+    found
 }
 
 fn unknown(what: &str, code: &'static str, name: &str, known: &[&str], at: Range<usize>) -> Fault {

@@ -106,7 +106,9 @@ fn spelling_survives_computing() {
         ("${{ config.versions | last }} ${{ config.versions | first }}", "3.11 3.9"),
         ("${{ config.versions | json }}", "[3.9,3.10,3.11]"),
         ("${{ ('v' ~ config.version) if config.threshold > 0.3 else 'x' }}", "v3.10"),
-        ("${{ config.version if n == 4 else 'x' }}", "3.1"),
+        ("${{ config.version if n == 4 else 'x' }}", "3.10"),
+        ("${{ 'x' if n != 4 else config.version }}", "3.10"),
+        ("${{ 'y' if (config.version if n == 4 else 1) < 3.2 else 'n' }}", "y"),
         ("${{ [config.version, 'x'] | join('-') }}", "3.10-x"),
         ("${{ '%s' | format(config.version) }}", "3.10"),
     ] {
@@ -149,6 +151,8 @@ fn expressions_compute() {
         ("${{ config.missing or 'x' }}", "x"),
         ("${{ 'a' if null is none else 'b' }}", "a"),
         ("${{ 3 if 1 < n <= 4 else 5 }}", "3"),
+        ("${{ n == 'auto' or n > 3 }} ${{ n != 'auto' }} ${{ (file.day | int) > 2000 }} ${{ customer ~ n > 'a' }}", "true true true true"),
+        ("${{ {'a': config['db']}[customer[0:1]].host }} ${{ {'a': config}[customer[0:1]].my-key }}", "localhost dashed"),
         ("${{ -n }} ${{ [n, -1] | min }}", "-4 -1"),
     ] {
         assert_eq!(text(template), want, "{template}");
@@ -162,7 +166,7 @@ fn a_single_hole_keeps_its_type() {
     assert_eq!(value("${{ config.missing }}"), Val::Null);
     assert_eq!(value("${{ n > 3 }}"), Val::Bool(true));
     assert!(matches!(value("${{ file }}"), Val::Item { .. }));
-    assert!(matches!(value("${{ file if n > 9 else outputs }}"), Val::Text(_) | Val::Item { .. }));
+    assert!(matches!(value("${{ file if n > 9 else outputs }}"), Val::Item { .. }));
     assert_eq!(value("${{ {'a': config.version, 'b': [n]} }}").to_json(), r#"{"a":3.1,"b":[4]}"#);
     assert_eq!(value(" ${{ config.version }}"), Val::text(" 3.10"));
     assert!(Template::parse("${{ a }}").unwrap().single());
@@ -289,6 +293,9 @@ fn faults_have_places() {
     check("a ${{ customer customer }}", "template_syntax", "customer", "");
     check("a ${{ (customer }}", "template_unclosed", "${{", "");
     check("a ${{ n + }}", "template_syntax", "+", "");
+    check("a ${{ 'x' if customer > 3 else 'y' }}", "template_type", "customer > 3", "| int");
+    check("a ${{ file.day == 2024 }}", "template_type", "file.day == 2024", "| int");
+    check("a ${{ n == '4' and customer > 3 }}", "template_type", "n == '4'", "quotes");
     check("a ${{ 1 / 0 }}", "template_type", "1 / 0", "");
 }
 

@@ -256,7 +256,10 @@ fn nasty(random: &mut fastrand::Rng) -> String {
 }
 
 fn run(shell: &str, script: &str) -> Vec<u8> {
+    // Somewhere else: a value that gets out of its quotes may write files.
+    let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(shell)
+        .current_dir(folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

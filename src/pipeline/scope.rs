@@ -12,10 +12,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::{Data, Meaning, Scalar, Value, write_json_text};
 
-/// Names that mean something in every template; an axis of such a name is an error.
+/// Names that mean something in every template, and the words of expressions; an axis of such a name is
+/// an error.
 pub const RESERVED: &[&str] = &[
-    "arch", "attempt", "config", "env", "here", "inputs", "item", "os", "outputs", "profile", "resources", "root", "run", "secrets",
-    "stage", "task", "tmp",
+    "False",
+    "None",
+    "True",
+    "and",
+    "else",
+    "false",
+    "if",
+    "in",
+    "is",
+    "none",
+    "not",
+    "null",
+    "or",
+    "true",
+    "arch",
+    "attempt",
+    "config",
+    "env",
+    "here",
+    "inputs",
+    "item",
+    "os",
+    "outputs",
+    "profile",
+    "resources",
+    "root",
+    "run",
+    "secrets",
+    "stage",
+    "task",
+    "tmp",
 ];
 
 /// The names whose value differs from run to run: they count in a key by name.

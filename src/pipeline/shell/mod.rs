@@ -7,13 +7,16 @@
 
 mod direct;
 mod lexer;
+mod nested;
+mod place;
 mod quote;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
 pub use direct::{BUILTINS, Direct, KEYWORDS, direct};
-pub use lexer::{Marks, Place, Shelled, lex};
+pub use lexer::lex;
+pub use place::{Marks, Place, Shelled};
 pub use quote::{nul, word};
 pub use scripts::{INTERPRETERS, Interpreter, WRAPPERS, scripts};
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::direct::KEYWORDS;
-use super::lexer::Place;
+use super::place::Place;
 use crate::pipeline::scope::Val;
 use crate::pipeline::template::Fault;
 
@@ -61,10 +61,14 @@ fn list(at: &Range<usize>, message: &str) -> Fault {
 fn refusal(place: Place, at: &Range<usize>) -> Option<Fault> {
     let fault = |message: &str| Some(Fault::new("quote_place", at.clone(), message));
     match place {
-        Place::Comment => Some(fault("a value in a shell comment")?.label("after `#`").hint("take it out, or write `| raw` to have the text as it is")),
-        Place::Backquote => {
-            Some(fault("a value in backquotes")?.label("can't be quoted here").hint("write `$(…)` instead, or `| raw` to have the text as it is"))
+        Place::Comment => {
+            Some(fault("a value in a shell comment")?.label("after `#`").hint("take it out, or write `| raw` to have the text as it is"))
         }
+        Place::Backquote => Some(
+            fault("a value in backquotes")?
+                .label("can't be quoted here")
+                .hint("write `$(…)` instead, or `| raw` to have the text as it is"),
+        ),
         Place::Backslash => Some(
             fault("a backslash right before a value")?
                 .label("would quote the first character only")

@@ -3,7 +3,9 @@
 //! Owns the list of interpreters with their options, read from the command's text alone. Knows no
 //! files: what it names are candidates. A word with anything expanded in it names nothing.
 
-use super::lexer::{Word, lex};
+use super::lexer::lex;
+use super::place::Word;
+use crate::pipeline::template::holes;
 
 /// A program that runs a file named on its command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,10 +95,10 @@ pub const WRAPPERS: &[(&str, &[&str], usize)] = &[
 ];
 
 /// Files the command may run, as written, in order, each once: programs named with a `/`, and scripts
-/// of interpreters.
+/// of interpreters. The text may be one rendered by name: a `${{ … }}` in it is a word that is expanded.
 pub fn scripts(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    let Ok(shelled) = lex(text, &[]) else { return found };
+    let Ok(shelled) = lex(text, &holes(text)) else { return found };
     for command in shelled.commands() {
         for file in files(command) {
             if !file.is_empty() && !found.contains(&file) {
@@ -165,7 +167,11 @@ fn script(interpreter: &Interpreter, words: &[Word]) -> Vec<String> {
     while let Some(word) = words.next() {
         let Some(text) = word.text.as_deref() else {
             // Something expanded: an option or the script, nobody knows; options go on, a script would end it.
-            if interpreter.first { return found } else { continue };
+            if interpreter.first {
+                return found;
+            } else {
+                continue;
+            };
         };
         if options && text == "--" {
             options = false;
@@ -188,7 +194,9 @@ fn script(interpreter: &Interpreter, words: &[Word]) -> Vec<String> {
             found.push(file.to_string());
         } else if interpreter.ends.iter().any(|end| ends(end, text, interpreter)) {
             return found;
-        } else if interpreter.takes.contains(&text) || (interpreter.takes == SHELL && text.len() > 2 && !text.starts_with("--") && text.ends_with('o')) {
+        } else if interpreter.takes.contains(&text)
+            || (interpreter.takes == SHELL && text.len() > 2 && !text.starts_with("--") && text.ends_with('o'))
+        {
             words.next();
         }
     }
@@ -268,6 +276,8 @@ mod tests {
         check("time -p ./a", &["./a"]);
         check("./a; ./a", &["./a"]);
         check("echo 'unclosed", &[]);
+        check("python a.py -j ${{ attempt ~ \"it's\", v=\"'\" }} && ./b '${{ tmp }}'", &["a.py", "./b"]);
+        check("python ${{ tmp }}/a.py", &[]);
         check("./*.sh", &[]);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind};
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
 use super::scan::{Handed, TESTS};
@@ -37,9 +37,9 @@ pub(super) fn environment() -> &'static Environment<'static> {
         env.add_filter("lower", |value: &Value| Ok::<_, Error>(text(value, "lower")?.to_lowercase()));
         env.add_filter("upper", |value: &Value| Ok::<_, Error>(text(value, "upper")?.to_uppercase()));
         env.add_filter("trim", |value: &Value| Ok::<_, Error>(text(value, "trim")?.trim().to_string()));
-        env.add_filter("map", |state: &mut State, value: Value, rest: Rest<Value>| {
+        env.add_filter("map", |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
             let mut args = vec![one_by_one(value)];
-            args.extend(rest.0);
+            args.extend(rest.into_values());
             state.apply_filter("map_each", &args)
         });
         env.add_filter("map_each", minijinja::filters::map);
@@ -50,9 +50,9 @@ pub(super) fn environment() -> &'static Environment<'static> {
                 "selectattr" => "selectattr_each",
                 _ => "rejectattr_each",
             };
-            env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<Value>| {
+            env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
                 let mut args = vec![one_by_one(value)];
-                args.extend(rest.0);
+                args.extend(rest.into_values());
                 state.apply_filter(inner, &args)
             });
         }
@@ -84,7 +84,9 @@ pub(super) fn environment() -> &'static Environment<'static> {
         env.add_filter("unique", |value: &Value| {
             let mut seen = BTreeSet::new();
             let all = members(value, "unique")?;
-            all.into_iter().filter_map(|value| take(&value).map(|val| seen.insert(val.to_json()).then_some(value)).transpose()).collect::<Result<Vec<_>, _>>()
+            all.into_iter()
+                .filter_map(|value| take(&value).map(|val| seen.insert(val.to_json()).then_some(value)).transpose())
+                .collect::<Result<Vec<_>, _>>()
         });
         env.add_filter("zip", |value: &Value, others: Rest<Value>| {
             let mut columns = vec![members(value, "zip")?];
@@ -92,7 +94,11 @@ pub(super) fn environment() -> &'static Environment<'static> {
                 columns.push(members(other, "zip")?);
             }
             let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
-            Ok::<_, Error>((0..rows).map(|row| Value::from(columns.iter().filter_map(|column| column.get(row).cloned()).collect::<Vec<_>>())).collect::<Vec<_>>())
+            Ok::<_, Error>(
+                (0..rows)
+                    .map(|row| Value::from(columns.iter().filter_map(|column| column.get(row).cloned()).collect::<Vec<_>>()))
+                    .collect::<Vec<_>>(),
+            )
         });
         for (name, test) in [
             ("eq", (|order| order == Some(std::cmp::Ordering::Equal)) as fn(Option<std::cmp::Ordering>) -> bool),
@@ -102,7 +108,9 @@ pub(super) fn environment() -> &'static Environment<'static> {
             ("le", |order| matches!(order, Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal))),
             ("ge", |order| matches!(order, Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal))),
         ] {
-            env.add_test(name, move |value: &Value, other: &Value| test(plain(value).partial_cmp(&plain(other)).filter(|_| comparable(value, other))));
+            env.add_test(name, move |value: &Value, other: &Value| {
+                test(plain(value).partial_cmp(&plain(other)).filter(|_| comparable(value, other)))
+            });
         }
         env.add_test("in", |value: &Value, other: &Value| {
             if let (Some(part), Some(whole)) = (plain(value).as_str(), plain(other).as_str()) {
@@ -176,9 +184,7 @@ impl Object for Held {
         self.whole();
         match &self.val {
             Val::Entries(_) => Enumerator::Seq(self.val.members().map_or(0, |all| all.len())),
-            Val::Map(_) | Val::Item { .. } => {
-                Enumerator::Values(self.val.field_names().into_iter().map(Value::from).collect())
-            }
+            Val::Map(_) | Val::Item { .. } => Enumerator::Values(self.val.field_names().into_iter().map(Value::from).collect()),
             _ => Enumerator::NonEnumerable,
         }
     }
@@ -414,7 +420,11 @@ fn to_int(value: &Value) -> Result<Value, Error> {
         Meaning::Bool(flag) => f64::from(u8::from(flag)),
         _ => return Err(wrong(format!("`int` takes a number, not `{text}`"))),
     };
-    if number.is_finite() && number.abs() < 1e30 { Ok(Value::from(number.trunc() as i128)) } else { Err(wrong(format!("`{text}` is no whole number"))) }
+    if number.is_finite() && number.abs() < 1e30 {
+        Ok(Value::from(number.trunc() as i128))
+    } else {
+        Err(wrong(format!("`{text}` is no whole number")))
+    }
 }
 
 fn to_float(value: &Value) -> Result<f64, Error> {

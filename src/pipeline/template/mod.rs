@@ -12,24 +12,23 @@
 //! and never with the attempt or the machine.
 
 mod engine;
+mod hole;
+mod lookup;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use minijinja::value::{Enumerator, Object, ObjectRepr};
-use minijinja::{ErrorKind, Value};
-
-use super::scope::{RESERVED, Scope, VOLATILE, Val, Volatile, Volatiles};
+use super::scope::{Scope, Val, Volatile};
 use super::shell::{self, ShellKind, Shelled};
-use engine::Read;
+use hole::{Hole, hole};
+use lookup::unknown_names;
+use scan::Lookup;
 pub use scan::{FILTERS, FUNCTIONS, TESTS};
-use scan::{Handed, Lookup, Step};
 
 /// Something wrong in a text, at bytes of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,33 +115,6 @@ pub struct Expression {
     hole: Hole,
 }
 
-#[derive(Clone, Debug)]
-struct Hole {
-    /// With its delimiters.
-    at: Range<usize>,
-    /// The expression alone.
-    inner: Range<usize>,
-    lookups: Vec<Lookup>,
-    /// `None`: it is one lookup.
-    computed: Option<Computed>,
-    raw: bool,
-    json: bool,
-    volatile: bool,
-}
-
-#[derive(Clone)]
-struct Computed {
-    expression: Arc<minijinja::Expression<'static, 'static>>,
-    /// Where pieces of the engine's text stand in ours, by their starts.
-    map: Vec<(usize, usize)>,
-}
-
-impl fmt::Debug for Computed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Computed")
-    }
-}
-
 /// Parses an expression; with `${{ }}` around it it means the same. Faults at bytes of `text`.
 pub fn expression(text: &str) -> Result<Expression, Vec<Fault>> {
     let trimmed = text.trim_start();
@@ -162,7 +134,7 @@ pub fn expression(text: &str) -> Result<Expression, Vec<Fault>> {
     }
     let mut faults = Vec::new();
     let (tokens, _) = scan::tokens(text, 0, true);
-    match hole(text, 0..text.len(), 0..text.len(), tokens, &mut faults) {
+    match hole(text, 0..text.len(), tokens, &mut faults) {
         Some(hole) if faults.is_empty() => no_raw(Expression { text: text.into(), hole }),
         _ => Err(faults),
     }
@@ -183,7 +155,7 @@ impl Expression {
 
     /// The names in it, each once, in order.
     pub fn names(&self) -> Vec<&str> {
-        names(std::slice::from_ref(&self.hole))
+        names(self.hole.lookups.iter())
     }
 
     /// Whether it mentions a volatile name.
@@ -198,7 +170,7 @@ impl Expression {
 
     /// Evaluates it. By name, one that mentions a volatile name gives text (see the module).
     pub fn value(&self, scope: &Scope, volatile: Volatile<'_>) -> Result<(Val, Reads), Vec<Fault>> {
-        unknown_names(std::slice::from_ref(&self.hole), scope)?;
+        unknown_names(self.hole.lookups.iter(), scope)?;
         let mut reads = Reads::default();
         let val = self.hole.value(&self.text, scope, volatile, &mut reads).map_err(|fault| vec![fault])?;
         Ok((val.0.into_owned(), reads))
@@ -222,10 +194,9 @@ impl Template {
                             .hint(scan::CUT),
                     ),
                     None => faults.push(
-                        Fault::new("template_unclosed", open, "`${{` without `}}`").label("opened here").hint(format!(
-                            "{}; `${{{{` itself is written `${{{{ '${{{{' }}}}`",
-                            scan::CUT
-                        )),
+                        Fault::new("template_unclosed", open, "`${{` without `}}`")
+                            .label("opened here")
+                            .hint(format!("{}; `${{{{` itself is written `${{{{ '${{{{' }}}}`", scan::CUT)),
                     ),
                 }
                 break;
@@ -240,7 +211,7 @@ impl Template {
                 );
                 continue;
             }
-            holes.extend(hole(text, at, open.end..end, tokens, &mut faults));
+            holes.extend(hole(text, at, tokens, &mut faults));
         }
         match faults.is_empty() {
             true => Ok(Template { text: text.into(), holes, shelled: OnceLock::new() }),
@@ -265,7 +236,7 @@ impl Template {
 
     /// The names in its holes, each once, in order.
     pub fn names(&self) -> Vec<&str> {
-        names(&self.holes)
+        names(self.lookups())
     }
 
     /// Whether it mentions a volatile name.
@@ -275,14 +246,18 @@ impl Template {
 
     /// Whether it mentions `name`.
     pub fn uses(&self, name: &str) -> bool {
-        self.holes.iter().any(|hole| hole.lookups.iter().any(|lookup| lookup.name == name))
+        self.lookups().any(|lookup| lookup.name == name)
+    }
+
+    fn lookups(&self) -> impl Iterator<Item = &Lookup> {
+        self.holes.iter().flat_map(|hole| &hole.lookups)
     }
 
     /// The value of a template that is exactly one hole, with its type; of any other its text.
     pub fn value(&self, scope: &Scope, volatile: Volatile<'_>) -> Result<(Val, Reads), Vec<Fault>> {
         match self.holes.as_slice() {
             [hole] if self.single() => {
-                unknown_names(&self.holes, scope)?;
+                unknown_names(self.lookups(), scope)?;
                 let mut reads = Reads::default();
                 let (val, _) = hole.value(&self.text, scope, volatile, &mut reads).map_err(|fault| vec![fault])?;
                 Ok((val.into_owned(), reads))
@@ -306,6 +281,10 @@ impl Template {
     pub fn command(&self, scope: &Scope, volatile: Volatile<'_>, kind: ShellKind) -> Result<(String, Reads), Vec<Fault>> {
         if kind == ShellKind::Other || self.text.starts_with("#!") {
             return self.other_command(scope, volatile);
+        }
+        // Without these nothing can be unclosed.
+        if self.holes.is_empty() && !self.text.contains(['\'', '"', '`', '$', '<', '\0']) {
+            return Ok((self.text.to_string(), Reads::default()));
         }
         let ranges = || self.holes.iter().map(|hole| hole.at.clone()).collect::<Vec<_>>();
         let shelled = self.shelled.get_or_init(|| shell::lex(&self.text, &ranges()).map(Arc::new));
@@ -364,7 +343,7 @@ impl Template {
         if self.holes.is_empty() {
             return Ok((self.text.to_string(), Reads::default()));
         }
-        unknown_names(&self.holes, scope)?;
+        unknown_names(self.lookups(), scope)?;
         let mut reads = Reads::default();
         let mut faults = Vec::new();
         let mut out = String::with_capacity(self.text.len() * 2);
@@ -389,9 +368,21 @@ impl Template {
     }
 }
 
-fn names(holes: &[Hole]) -> Vec<&str> {
+/// Where `${{ … }}` stands in a text that may be no template any more, such as one rendered by name.
+pub(super) fn holes(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(start) = text[from..].find("${{").map(|at| from + at)
+        && let (_, Some(end)) = scan::tokens(text, start + 3, false)
+    {
+        from = end + 2;
+        found.push(start..from);
+    }
+    found
+}
+
+fn names<'a>(lookups: impl Iterator<Item = &'a Lookup>) -> Vec<&'a str> {
     let mut all: Vec<&str> = Vec::new();
-    for lookup in holes.iter().flat_map(|hole| &hole.lookups) {
+    for lookup in lookups {
         if !all.contains(&lookup.name.as_str()) {
             all.push(&lookup.name);
         }
@@ -402,136 +393,12 @@ fn names(holes: &[Hole]) -> Vec<&str> {
 fn no_text(hole: &Hole, val: &Val) -> Fault {
     let fault = |message: &str| Fault::new("template_type", hole.at.clone(), message);
     match val {
-        Val::Null => fault("this is nothing (`null`), it can't stand in text").label("nothing").hint("`| default('…')` says what to write instead"),
+        Val::Null => {
+            fault("this is nothing (`null`), it can't stand in text").label("nothing").hint("`| default('…')` says what to write instead")
+        }
         Val::Map(_) => fault("a map can't stand in text").label("a map").hint("name one of its keys, or write `| json`"),
         val => fault("a list can't stand in text").label(val.kind()).hint("write `| join(' ')`, or name one entry, as `[0]`"),
     }
-}
-
-/// Compiles one hole.
-fn hole(text: &str, at: Range<usize>, inner: Range<usize>, tokens: Vec<scan::Token>, faults: &mut Vec<Fault>) -> Option<Hole> {
-    if tokens.is_empty() {
-        faults.push(Fault::new("template_syntax", at, "an empty expression").label("nothing in it"));
-        return None;
-    }
-    let before = faults.len();
-    let scanned = scan::scan(text, tokens, faults);
-    if faults.len() > before {
-        return None;
-    }
-    let word = |token: &scan::Token| if token.kind == scan::Kind::Name { &text[token.at.clone()] } else { "" };
-    let count = |name: &str| scanned.tokens.iter().filter(|token| word(token) == name).count();
-    if count("if") > count("else") {
-        let place = scanned.tokens.iter().find(|token| word(token) == "if").map_or(at, |token| token.at.clone());
-        faults.push(
-            Fault::new("template_syntax", place, "an `if` needs an `else`")
-                .label("without `else`")
-                .hint("write `A if TEST else B`; in a list of entries `else none` leaves the entry out"),
-        );
-        return None;
-    }
-    let (first, last) = (scanned.tokens.first()?.at.start, scanned.tokens.last()?.at.end);
-    let computed = match scanned.spans.as_slice() {
-        [span] if *span == (0..scanned.tokens.len()) => None,
-        _ => match compile(text, &scanned) {
-            Ok(computed) => Some(computed),
-            Err(fault) => {
-                faults.push(fault);
-                return None;
-            }
-        },
-    };
-    let volatile = scanned.lookups.iter().any(|lookup| VOLATILE.contains(&lookup.name.as_str()));
-    debug_assert!(inner.start <= first && last <= inner.end);
-    Some(Hole { at, inner, lookups: scanned.lookups, computed, raw: scanned.raw, json: scanned.json, volatile })
-}
-
-/// Hands the expression to the engine with `v0`, `v1`, … in place of its lookups.
-fn compile(text: &str, scanned: &scan::Scanned) -> Result<Computed, Fault> {
-    let mut source = String::new();
-    let mut map = Vec::new();
-    let mut n = 0;
-    let mut spans = scanned.spans.iter().enumerate().peekable();
-    while let Some(token) = scanned.tokens.get(n) {
-        if n > 0 && !matches!(scanned.tokens.get(n - 1), Some(last) if last.at.end == token.at.start) {
-            source.push(' ');
-        }
-        map.push((source.len(), token.at.start));
-        match spans.peek() {
-            Some((slot, span)) if span.start == n => {
-                source.push_str(&format!("v{slot}"));
-                n = span.end;
-                spans.next();
-            }
-            _ => {
-                source.push_str(match &text[token.at.clone()] {
-                    "null" => "none",
-                    word => word,
-                });
-                n += 1;
-            }
-        }
-    }
-    let end = scanned.tokens.last().map_or(0, |token| token.at.end);
-    map.push((source.len(), end));
-    match engine::environment().compile_expression_owned(source) {
-        Ok(expression) => Ok(Computed { expression: Arc::new(expression), map }),
-        Err(error) => {
-            let start = scanned.tokens.first().map_or(0, |token| token.at.start);
-            let range = error.range().map_or(start..end, |range| back(&map, range));
-            let message = format!("the expression is not understood: {}", error.detail().unwrap_or("wrong syntax"));
-            Err(Fault::new("template_syntax", range, message).label("here"))
-        }
-    }
-}
-
-/// A range of the engine's text in ours.
-fn back(map: &[(usize, usize)], range: Range<usize>) -> Range<usize> {
-    let start = map.iter().rev().find(|(theirs, _)| *theirs <= range.start).map_or(0, |&(theirs, ours)| ours + (range.start - theirs));
-    let end = map.iter().find(|(theirs, _)| *theirs >= range.end).map_or(start, |&(_, ours)| ours);
-    let limit = map.last().map_or(start, |&(_, ours)| ours);
-    let start = start.min(limit.saturating_sub(1));
-    start..end.clamp(start + 1, limit.max(start + 1))
-}
-
-/// All names that mean nothing, also in branches that are not taken.
-fn unknown_names(holes: &[Hole], scope: &Scope) -> Result<(), Vec<Fault>> {
-    let mut faults = Vec::new();
-    for lookup in holes.iter().flat_map(|hole| &hole.lookups) {
-        let name = lookup.name.as_str();
-        if lookup.guarded || VOLATILE.contains(&name) || scope.get(name).is_some() {
-            continue;
-        }
-        let fault = Fault::new("unknown_name", lookup.name_at.clone(), format!("`{name}` is not defined"));
-        faults.push(match name {
-            "secrets" => Fault { message: "`secrets` may stand only in `env:` values".into(), ..fault }
-                .label("visible in process lists and logs here")
-                .hint("give it to the command as a variable: `env: {NAME: \"${{ secrets.x }}\"}`"),
-            "item" => Fault { message: "`item` is for stages with `take`".into(), ..fault }.label("no queue here"),
-            name if RESERVED.contains(&name) => {
-                Fault { message: format!("`{name}` has no value here"), ..fault }.label("not known at this place")
-            }
-            name => {
-                let known: Vec<&str> = scope.names.iter().map(|(name, _)| name.as_str()).chain(VOLATILE.iter().copied()).collect();
-                let setting = matches!(scope.get("config"), Some(config) if config.field(name).is_some());
-                match (setting, nearest(name, known.iter().copied())) {
-                    (true, _) => fault.label(format!("write `config.{name}`")),
-                    (false, Some(near)) => fault.label(format!("did you mean `{near}`?")),
-                    (false, None) if name.contains('-') => {
-                        fault.label("no such name").hint(format!("a difference needs spaces: `{}`", name.replace('-', " - ")))
-                    }
-                    (false, None) => fault.label("no such name").hint(format!("known here: {}", sorted(known).join(", "))),
-                }
-            }
-        });
-    }
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
-}
-
-fn sorted(mut names: Vec<&str>) -> Vec<&str> {
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// The name nearest to a mistyped one.
@@ -546,323 +413,4 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .filter(|(distance, known)| *distance <= far && *distance < known.chars().count())
         .min()
         .map(|(_, known)| known)
-}
-
-/// What is read below which root.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Root {
-    Config,
-    Env,
-    Other,
-}
-
-/// An answered lookup.
-struct Found<'a> {
-    val: Cow<'a, Val>,
-    root: Root,
-    /// Dotted, below the root; stops at a list.
-    path: String,
-}
-
-impl Hole {
-    /// Its value. By name and volatile: its text, and a value like the one it will have if that can be
-    /// computed.
-    fn value<'a>(
-        &self,
-        text: &str,
-        scope: &'a Scope,
-        volatile: Volatile<'_>,
-        reads: &mut Reads,
-    ) -> Result<(Cow<'a, Val>, Option<Option<Val>>), Fault>
-    where
-        Self: 'a,
-    {
-        reads.inputs |= self.lookups.iter().any(|lookup| lookup.name == "inputs");
-        if !self.volatile {
-            return Ok((self.evaluate(text, scope, None, reads)?, None));
-        }
-        reads.volatile = true;
-        match volatile {
-            Volatile::Are(volatiles) => Ok((self.evaluate(text, scope, Some(volatiles), reads)?, None)),
-            Volatile::ByName => {
-                let name = self.by_name(text, scope, reads)?;
-                // Any values do: only faults that hold for all are looked for.
-                let like = Volatiles { attempt: 1, cpus: 1, memory: 1 << 30, tmp: "tmp".into(), run: "1".into() };
-                let like = self.evaluate(text, scope, Some(&like), &mut Reads::default()).ok().map(Cow::into_owned);
-                Ok((Cow::Owned(Val::Text(name)), Some(like)))
-            }
-        }
-    }
-
-    fn by_name(&self, text: &str, scope: &Scope, reads: &mut Reads) -> Result<String, Fault> {
-        let mut out = format!("${{{{ {}", text[self.inner.clone()].trim());
-        for lookup in self.lookups.iter().filter(|lookup| !VOLATILE.contains(&lookup.name.as_str())) {
-            out.push_str(", ");
-            out.push_str(&text[lookup.at()]);
-            out.push('=');
-            match look(lookup, scope, None) {
-                Ok(found) => {
-                    out.push_str(&found.val.to_json());
-                    note(&found, reads);
-                }
-                Err((_, root, path)) => {
-                    out.push('?');
-                    note_path(root, path, reads);
-                }
-            }
-        }
-        // A volatile name that does not exist, such as `resources.cpu`, is a fault now, not at the start.
-        let like = Volatiles { attempt: 1, cpus: 1, memory: 1, tmp: String::new(), run: String::new() };
-        for lookup in self.lookups.iter().filter(|lookup| VOLATILE.contains(&lookup.name.as_str()) && !lookup.guarded) {
-            look(lookup, scope, Some(&like)).map_err(|(fault, ..)| fault)?;
-        }
-        out.push_str(" }}");
-        Ok(out)
-    }
-
-    fn evaluate<'a>(&self, text: &str, scope: &'a Scope, volatiles: Option<&Volatiles>, reads: &mut Reads) -> Result<Cow<'a, Val>, Fault> {
-        match (&self.computed, self.lookups.first()) {
-            (None, Some(lookup)) => {
-                let found = look(lookup, scope, volatiles).map_err(|(fault, ..)| fault)?;
-                note(&found, reads);
-                Ok(found.val)
-            }
-            (Some(computed), _) => self.compute(computed, text, scope, volatiles, reads).map(Cow::Owned),
-            (None, None) => Ok(Cow::Owned(Val::Null)),
-        }
-    }
-
-    fn compute(
-        &self,
-        computed: &Computed,
-        text: &str,
-        scope: &Scope,
-        volatiles: Option<&Volatiles>,
-        reads: &mut Reads,
-    ) -> Result<Val, Fault> {
-        let (config, env) = (Read::default(), Read::default());
-        let slots = self.lookups.iter().map(|lookup| match look(lookup, scope, volatiles) {
-            Ok(found) => {
-                let read = match found.root {
-                    Root::Config => Some((found.path.clone(), Arc::clone(&config))),
-                    Root::Env => Some((found.path.clone(), Arc::clone(&env))),
-                    Root::Other => None,
-                };
-                Slot::Found(found.val.into_owned(), lookup.handed, read)
-            }
-            Err((fault, root, path)) => Slot::Missing(fault, root, path),
-        });
-        let variables = Arc::new(Variables { slots: slots.collect(), missed: Mutex::default() });
-        let result = computed.expression.eval(Value::from_dyn_object(Arc::clone(&variables))).and_then(|value| engine::take(&value));
-        let missed = std::mem::take(&mut *variables.missed.lock().unwrap_or_else(PoisonError::into_inner));
-        for slot in missed.iter().filter_map(|&n| variables.slots.get(n)) {
-            if let Slot::Missing(_, root, path) = slot {
-                note_path(*root, path.clone(), reads);
-            }
-        }
-        let taken = |read: &Read| std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner));
-        for path in taken(&config) {
-            note_whole(Root::Config, path, scope, reads);
-        }
-        for path in taken(&env) {
-            note_whole(Root::Env, path, scope, reads);
-        }
-        result.map_err(|error| {
-            if error.kind() == ErrorKind::UndefinedError
-                && let Some(Slot::Missing(fault, ..)) = missed.iter().rev().find_map(|&n| variables.slots.get(n))
-            {
-                return fault.clone();
-            }
-            let range = error.range().map_or(self.inner.clone(), |range| back(&computed.map, range));
-            if error.kind() == ErrorKind::UndefinedError {
-                let label = text.get(range.clone()).map_or_else(String::new, |part| format!("`{}` is not there", part.trim()));
-                return Fault::new("missing_field", range, "there is no such value").label(label).hint("`| default('…')` says what to take instead");
-            }
-            let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_string);
-            let fault = Fault::new("template_type", range, message).label("here");
-            match error.kind() {
-                ErrorKind::InvalidOperation if text[self.inner.clone()].contains('+') => fault.hint("`~` puts texts together; `| int` makes a number of text"),
-                _ => fault,
-            }
-        })
-    }
-}
-
-/// The lookups of one evaluation, as the engine's variables.
-#[derive(Debug)]
-struct Variables {
-    slots: Vec<Slot>,
-    /// Those that were asked for and are missing.
-    missed: Mutex<Vec<usize>>,
-}
-
-enum Slot {
-    Found(Val, Handed, Option<(String, Read)>),
-    Missing(Fault, Root, String),
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
-    }
-}
-
-impl Object for Variables {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let n = key.strip_prefix('v')?.parse().ok()?;
-        match self.slots.get(n)? {
-            Slot::Found(val, handed, read) => Some(engine::hand(val, *handed, read.clone())),
-            Slot::Missing(..) => {
-                self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(n);
-                None
-            }
-        }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::NonEnumerable
-    }
-}
-
-/// Answers a lookup; the fault of a missing one comes with the path that was read in vain.
-fn look<'a>(lookup: &Lookup, scope: &'a Scope, volatiles: Option<&Volatiles>) -> Result<Found<'a>, (Fault, Root, String)> {
-    let name = lookup.name.as_str();
-    let root = match name {
-        "config" => Root::Config,
-        "env" => Root::Env,
-        _ => Root::Other,
-    };
-    let start = match volatiles.and_then(|volatiles| volatiles.get(name, scope)) {
-        Some(val) => Some(Cow::Owned(val)),
-        None => scope.get(name).map(Cow::Borrowed),
-    };
-    let Some(mut val) = start else {
-        return Err((Fault::new("unknown_name", lookup.name_at.clone(), format!("`{name}` is not defined")).label("no such name"), root, String::new()));
-    };
-    let mut path = String::new();
-    let mut below = true;
-    let mut said = name.to_string();
-    for (step, at) in &lookup.steps {
-        let next = match (&val, step) {
-            (Cow::Borrowed(val), step) => take_step(val, step),
-            (Cow::Owned(val), step) => take_step(val, step).map(|val| Cow::Owned(val.into_owned())),
-        };
-        below &= matches!(*val, Val::Map(_));
-        if below {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            match step {
-                Step::Field(name) => path.push_str(name),
-                Step::Index(index) => path.push_str(&index.to_string()),
-            }
-        }
-        val = match next {
-            Some(next) => next,
-            None => return Err((missing(&said, &val, step, at), root, path)),
-        };
-        match step {
-            Step::Field(name) => said.push_str(&format!(".{name}")),
-            Step::Index(index) => said.push_str(&format!("[{index}]")),
-        }
-    }
-    Ok(Found { val, root, path })
-}
-
-fn take_step<'a>(val: &'a Val, step: &Step) -> Option<Cow<'a, Val>> {
-    match step {
-        Step::Field(name) => val.field(name),
-        Step::Index(index) => match val {
-            Val::Map(_) => val.field(&index.to_string()),
-            val => val.index(*index).map(Cow::Borrowed),
-        },
-    }
-}
-
-fn missing(said: &str, val: &Val, step: &Step, at: &Range<usize>) -> Fault {
-    let fault = |message: String| Fault::new("missing_field", at.clone(), message);
-    let one_path = |fault: Fault| match said {
-        "inputs" | "outputs" => fault.hint(format!("`{said}` is written as one path here, so it is that path: write `{said}`")),
-        _ => fault,
-    };
-    match (val, step) {
-        (Val::List(_) | Val::Entries(_), Step::Index(index)) => {
-            let count = val.members().map_or(0, |all| all.len());
-            let entries = if count == 1 { "1 entry".to_string() } else { format!("{count} entries") };
-            fault(format!("`{said}` has {entries}, there is no `[{index}]`")).label("out of range")
-        }
-        (Val::List(_), Step::Field(name)) => {
-            fault(format!("`{said}` is a list, it has no `{name}`")).label("a list").hint(format!("name an entry first, as `{said}[0].{name}`, or write `{said} | map(attribute='{name}')`"))
-        }
-        (Val::Map(_) | Val::Entries(_) | Val::Item { .. }, step) => {
-            let name = match step {
-                Step::Field(name) => name.clone(),
-                Step::Index(index) => index.to_string(),
-            };
-            let names = val.field_names();
-            let fault = match (val, step) {
-                (Val::Item { .. }, Step::Index(_)) => one_path(fault(format!("`{said}` is an item, no list")).label("not a list")),
-                (Val::Item { .. }, _) => one_path(fault(format!("`{said}` has no field `{name}`"))),
-                (Val::Entries(_), _) => fault(format!("`{said}` has no entry named `{name}`")),
-                _ => fault(format!("`{said}` has no `{name}`")),
-            };
-            match nearest(&name, names.iter().copied()) {
-                _ if !fault.label.is_empty() => fault,
-                Some(near) => fault.label(format!("did you mean `{near}`?")),
-                None if names.is_empty() => fault.label("not there"),
-                None => Fault { hint: fault.hint.clone().or_else(|| Some(format!("there are: {}", shown(&names)))), ..fault }.label("not there"),
-            }
-        }
-        (Val::Null, _) => fault(format!("`{said}` is nothing (`null`)")).label("nothing to look into"),
-        (val, _) => fault(format!("`{said}` is {}, it has no fields", val.kind())).label("not there"),
-    }
-}
-
-fn shown(names: &[&str]) -> String {
-    const MOST: usize = 12;
-    let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MOST {
-        text.push_str(", …");
-    }
-    text
-}
-
-fn note(found: &Found<'_>, reads: &mut Reads) {
-    let all = match found.root {
-        Root::Config => &mut reads.config,
-        Root::Env => &mut reads.env,
-        Root::Other => return,
-    };
-    match found.path.as_str() {
-        "" => all.extend(found.val.field_names().into_iter().map(str::to_string)),
-        path => {
-            all.insert(path.to_string());
-        }
-    }
-}
-
-fn note_path(root: Root, path: String, reads: &mut Reads) {
-    match root {
-        Root::Config if !path.is_empty() => reads.config.insert(path),
-        Root::Env if !path.is_empty() => reads.env.insert(path),
-        _ => false,
-    };
-}
-
-/// A path noted by the engine's side: `` is the whole root.
-fn note_whole(root: Root, path: String, scope: &Scope, reads: &mut Reads) {
-    let path = path.trim_start_matches('.');
-    let name = if root == Root::Config { "config" } else { "env" };
-    match (path, scope.get(name)) {
-        ("", Some(val)) => val.field_names().into_iter().for_each(|key| note_path(root, key.to_string(), reads)),
-        (path, _) => note_path(root, path.to_string(), reads),
-    }
 }

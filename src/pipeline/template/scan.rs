@@ -11,15 +11,70 @@ use super::{Fault, nearest};
 
 /// Filters an expression may use; `raw` and `json` also say how a value enters a command.
 pub const FILTERS: &[&str] = &[
-    "abs", "bool", "count", "default", "each", "first", "float", "format", "int", "items", "join", "json", "last", "length", "list",
-    "lower", "map", "max", "min", "raw", "reject", "rejectattr", "replace", "reverse", "round", "select", "selectattr", "sort", "split",
-    "sum", "to_file", "trim", "unique", "upper", "zip",
+    "abs",
+    "bool",
+    "count",
+    "default",
+    "each",
+    "first",
+    "float",
+    "format",
+    "int",
+    "items",
+    "join",
+    "json",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "raw",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "sum",
+    "to_file",
+    "trim",
+    "unique",
+    "upper",
+    "zip",
 ];
 
 /// Tests an expression may use after `is`, and in `select` and `reject`.
 pub const TESTS: &[&str] = &[
-    "boolean", "defined", "divisibleby", "endingwith", "eq", "even", "float", "ge", "gt", "in", "integer", "iterable", "le", "lower",
-    "lt", "mapping", "ne", "none", "number", "odd", "sequence", "startingwith", "string", "undefined", "upper",
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "undefined",
+    "upper",
 ];
 
 /// Functions an expression may call.
@@ -198,6 +253,25 @@ pub(super) struct Scanned {
     pub raw: bool,
     /// It ends in `| json` (before `| raw`).
     pub json: bool,
+    /// Comparisons that are always made.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A comparison whose sides are lookups or literals.
+#[derive(Clone, Debug)]
+pub(super) struct Comparison {
+    pub sides: [Side; 2],
+    /// `==` or `!=`; else an order.
+    pub equality: bool,
+    pub at: Range<usize>,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    Lookup(usize),
+    Number(String),
+    Text(String),
 }
 
 /// Finds lookups and the faults that need no value.
@@ -217,9 +291,10 @@ pub(super) fn scan(text: &str, mut tokens: Vec<Token>, faults: &mut Vec<Fault>) 
         }
     }
     let json = faults.len() == before && ends_in(text, &tokens, "json", &mut Vec::new());
-    let mut scanned = Scanned { lookups: Vec::new(), spans: Vec::new(), tokens, raw, json };
+    let mut scanned = Scanned { lookups: Vec::new(), spans: Vec::new(), tokens, raw, json, comparisons: Vec::new() };
     if faults.len() == before {
         find_lookups(text, &mut scanned, faults);
+        scanned.comparisons = comparisons(text, &scanned);
     }
     scanned
 }
@@ -235,10 +310,10 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
     let empty_call = count >= 5 && word(count - 1) == ")" && word(count - 2) == "(";
     let pipe = (count - if empty_call { 2 } else { 0 }).wrapping_sub(2);
     let last = count >= 3 && word(pipe) == "|" && word(pipe + 1) == filter;
-    for n in 1..count {
+    for (n, token) in tokens.iter().enumerate().skip(1) {
         if word(n - 1) == "|" && word(n) == filter && (!last || n != pipe + 1) {
             faults.push(
-                Fault::new("template_syntax", tokens[n].at.clone(), format!("`{filter}` must be the last filter of the whole expression"))
+                Fault::new("template_syntax", token.at.clone(), format!("`{filter}` must be the last filter of the whole expression"))
                     .label("not the last one"),
             );
             return false;
@@ -249,12 +324,12 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
     }
     // A filter binds tighter than any operator: `a ~ b | raw` would be `a ~ (b | raw)`.
     let mut depth = 0usize;
-    for (n, token) in tokens[..pipe].iter().enumerate() {
+    for n in 0..pipe {
         match word(n) {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            "or" | "and" | "not" | "if" | "else" | "in" | "is" | "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "<" | ">" | "<=" | ">="
-            | "=="
+            "or" | "and" | "not" | "if" | "else" | "in" | "is" | "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "<" | ">" | "<="
+            | ">=" | "=="
                 if depth == 0 =>
             {
                 faults.push(
@@ -265,7 +340,6 @@ fn ends_in(text: &str, tokens: &[Token], filter: &str, faults: &mut Vec<Fault>) 
                             &text[tokens[0].at.start..tokens[pipe].at.start].trim_end()
                         )),
                 );
-                let _ = token;
                 return false;
             }
             _ => {}
@@ -278,9 +352,9 @@ fn strange(text: &str, token: &Token) -> Option<Fault> {
     let word = &text[token.at.clone()];
     let fault = |message: String| Some(Fault::new("template_syntax", token.at.clone(), message));
     match token.kind {
-        Kind::Open => Some(
-            Fault::new("template_unclosed", token.at.clone(), "the string has no closing quote").label("opened here").hint(CUT),
-        ),
+        Kind::Open => {
+            Some(Fault::new("template_unclosed", token.at.clone(), "the string has no closing quote").label("opened here").hint(CUT))
+        }
         Kind::Strange => {
             let instead = match word {
                 "&&" => "write `and`",
@@ -292,7 +366,6 @@ fn strange(text: &str, token: &Token) -> Option<Fault> {
             };
             fault(format!("`{word}` is no operator here")).map(|fault| fault.label(instead))
         }
-        Kind::Sign if word == "=" => None,
         Kind::Name | Kind::Number | Kind::Text | Kind::Sign => None,
     }
 }
@@ -303,13 +376,20 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
     let tokens = &scanned.tokens;
     let word = |n: usize| tokens.get(n).filter(|token| token.kind != Kind::Text).map_or("", |token| &text[token.at.clone()]);
     let before = |n: usize| if n == 0 { "" } else { word(n - 1) };
-    let computes = (0..tokens.len()).any(|n| {
-        matches!(word(n), "+" | "-" | "*" | "/" | "//" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "in" | "is" | "{")
-    });
-    let mut n = 0;
+    let computes = (0..tokens.len())
+        .any(|n| matches!(word(n), "+" | "-" | "*" | "/" | "//" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "in" | "is" | "{"));
+    let (mut n, mut depth) = (0, 0usize);
     while n < tokens.len() {
         let token = &tokens[n];
         let name = word(n);
+        match name {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if name == "=" && token.kind == Kind::Sign && !(n >= 2 && matches!(before(n - 1), "(" | ",")) {
+            faults.push(Fault::new("template_syntax", token.at.clone(), "`=` is no operator here").label("write `==` to compare"));
+        }
         if token.kind != Kind::Name {
             n += 1;
             continue;
@@ -322,12 +402,10 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
             _ => (&[] as &[&str], "", ""),
         };
         if !what.is_empty() {
-            if !known.contains(&name) && !(what == "test" && matches!(name, "true" | "false")) {
+            if !known.contains(&name) {
                 faults.push(unknown(what, code, name, known, token.at.clone()));
             } else if name == "to_file" {
-                faults.push(
-                    Fault::new("not_yet", token.at.clone(), "`to_file` comes with a later version of flow").label("not there yet"),
-                );
+                faults.push(Fault::new("not_yet", token.at.clone(), "`to_file` comes with a later version of flow").label("not there yet"));
             }
             n += 1;
             continue;
@@ -337,13 +415,8 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
             continue;
         }
         let first = n;
-        let mut lookup = Lookup {
-            name: name.to_string(),
-            name_at: token.at.clone(),
-            steps: Vec::new(),
-            guarded: false,
-            handed: Handed::Whole,
-        };
+        let mut lookup =
+            Lookup { name: name.to_string(), name_at: token.at.clone(), steps: Vec::new(), guarded: false, handed: Handed::Whole };
         n += 1;
         loop {
             let end = |n: usize| tokens[n].at.end;
@@ -391,10 +464,13 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
         }
         let next = word(n);
         let filter = if next == "|" { word(n + 1) } else { "" };
-        lookup.guarded =
-            filter == "default" || (next == "is" && matches!((word(n + 1), word(n + 2)), ("defined" | "undefined", _) | ("not", "defined" | "undefined")));
+        lookup.guarded = filter == "default"
+            || (next == "is" && matches!((word(n + 1), word(n + 2)), ("defined" | "undefined", _) | ("not", "defined" | "undefined")));
+        // What a branch of the outermost `if` gives is the result itself.
+        let result = depth == 0 && (n == tokens.len() || next == "if") && (first == 0 || before(first) == "else");
         lookup.handed = match (computes, next, filter) {
             (false, ..) | (_, "[", _) => Handed::Whole,
+            _ if result => Handed::Whole,
             _ if next == "~" || before(first) == "~" => {
                 let sums = |word: &str| matches!(word, "*" | "/" | "//" | "%" | "**" | "-" | "+");
                 if sums(next) || sums(before(first)) { Handed::Plain } else { Handed::Whole }
@@ -407,6 +483,42 @@ fn find_lookups(text: &str, scanned: &mut Scanned, faults: &mut Vec<Fault>) {
         scanned.spans.push(first..n);
         scanned.lookups.push(lookup);
     }
+}
+
+/// The engine orders any two values, a text and a number too; these comparisons are checked before.
+/// Only those before the first `and` or `or`: the others may be guarded by it.
+fn comparisons(text: &str, scanned: &Scanned) -> Vec<Comparison> {
+    let tokens = &scanned.tokens;
+    let word = |n: usize| tokens.get(n).filter(|token| token.kind != Kind::Text).map_or("", |token| &text[token.at.clone()]);
+    let binds = |word: &str| matches!(word, "+" | "-" | "*" | "/" | "//" | "%" | "**" | "~" | "|" | "." | "[" | "(");
+    let side = |first: usize, last: usize| -> Option<Side> {
+        if let Some(slot) = scanned.spans.iter().position(|span| *span == (first..last)) {
+            return Some(Side::Lookup(slot));
+        }
+        let token = tokens.get(first).filter(|_| last == first + 1)?;
+        let literal = &text[token.at.clone()];
+        match token.kind {
+            Kind::Number => Some(Side::Number(literal.to_string())),
+            Kind::Text => Some(Side::Text(literal.get(1..literal.len() - 1)?.to_string())),
+            _ => None,
+        }
+    };
+    let mut found = Vec::new();
+    for n in 1..tokens.len() {
+        match word(n) {
+            "and" | "or" => break,
+            "<" | ">" | "<=" | ">=" | "==" | "!=" => {}
+            _ => continue,
+        }
+        let first = scanned.spans.iter().find(|span| span.end == n).map_or(n - 1, |span| span.start);
+        let last = scanned.spans.iter().find(|span| span.start == n + 1).map_or(n + 2, |span| span.end);
+        let tight = (first > 0 && binds(word(first - 1)) && word(first - 1) != "(") || binds(word(last));
+        if let (false, Some(left), Some(right)) = (tight, side(first, n), side(n + 1, last)) {
+            let at = tokens[first].at.start..tokens[last - 1].at.end;
+            found.push(Comparison { sides: [left, right], equality: matches!(word(n), "==" | "!="), at });
+        }
+    }
+    found
 }
 
 fn unknown(what: &str, code: &'static str, name: &str, known: &[&str], at: Range<usize>) -> Fault {

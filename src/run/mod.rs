@@ -3,6 +3,7 @@
 
 pub mod bracket;
 pub mod compare;
+pub mod disk_ground;
 pub mod exec;
 pub mod ground;
 #[cfg(test)]

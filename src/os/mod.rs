@@ -6,3 +6,4 @@ pub mod lock;
 pub mod process;
 pub mod signal;
 pub mod stat;
+pub mod copy;

@@ -78,8 +78,11 @@ pub trait Ground {
     /// What stands there, no link followed; `None`: nothing.
     fn stat(&mut self, side: Side, path: &str) -> io::Result<Option<Stamp>>;
 
-    /// The names in a folder (of `Aside` also in its top, `.`), sorted; `None`: one of them is not UTF-8.
+    /// The names in a folder, sorted; `None`: one of them is not UTF-8.
     fn names(&mut self, side: Side, folder: &str) -> io::Result<Option<Vec<String>>>;
+
+    /// The paths at the top of what is aside: outputs, or folders they lie in.
+    fn tops(&mut self) -> io::Result<Vec<String>>;
 
     /// Whether what stands at an output path, with this stamp, is `what`. The stamp `said` belongs to
     /// `what`: if it is the same the content is believed, else it is read. Of a folder the kind alone.
@@ -89,7 +92,7 @@ pub trait Ground {
     /// parents are made. `Taken` only for `Out` and `Aside`: elsewhere a free name is found.
     fn shift(&mut self, path: &str, to: To<'_>) -> io::Result<Moved>;
 
-    /// Makes the folders above an output path.
+    /// Makes the folders above an output path. Cheap if it was asked for before.
     fn parents(&mut self, path: &str) -> io::Result<()>;
 
     /// Drops what is aside: it becomes the blob of its content (`was`, if that is known), or goes.

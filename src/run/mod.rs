@@ -4,6 +4,7 @@
 pub mod bracket;
 pub mod compare;
 pub mod driver;
+pub mod disk_ground;
 pub mod exec;
 pub mod fresh;
 pub mod ground;

@@ -78,27 +78,26 @@ pub fn recover<'a, G: Ground>(
         of_path.extend(task.outputs.iter().map(|output| (output.path.as_str().to_string(), index)));
     }
     let mut orphans = Vec::new();
-    let mut folders = vec![String::new()];
+    let mut look = ground.tops().map_err(fault("look into", "aside"))?;
     let mut seen = Vec::new();
-    while let Some(folder) = folders.pop() {
-        let at = if folder.is_empty() { "." } else { &folder };
-        for name in ground.names(Side::Aside, at).map_err(fault("look into", at))?.unwrap_or_default() {
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if running.contains(&path.as_str()) || of_path.contains_key(&path) {
-                continue;
-            }
-            if let Some(task) = owner(&path) {
-                of_path.extend(task.outputs.iter().map(|output| (output.path.as_str().to_string(), tasks.len())));
-                tasks.push(task);
-                continue;
-            }
-            match ground.stat(Side::Aside, &path).map_err(fault("look at", &path))?.map(|stamp| stamp.kind()) {
-                None => {}
-                Some(Kind::Folder) => folders.push(path),
-                Some(_) => orphans.push(path),
-            }
+    while let Some(path) = look.pop() {
+        if running.contains(&path.as_str()) || of_path.contains_key(&path) {
+            continue;
         }
-        seen.push(folder);
+        if let Some(task) = owner(&path) {
+            of_path.extend(task.outputs.iter().map(|output| (output.path.as_str().to_string(), tasks.len())));
+            tasks.push(task);
+            continue;
+        }
+        match ground.stat(Side::Aside, &path).map_err(fault("look at", &path))?.map(|stamp| stamp.kind()) {
+            None => {}
+            Some(Kind::Folder) => {
+                let names = ground.names(Side::Aside, &path).map_err(fault("look into", &path))?.unwrap_or_default();
+                look.extend(names.into_iter().map(|name| format!("{path}/{name}")));
+                seen.push(path);
+            }
+            Some(_) => orphans.push(path),
+        }
     }
     let mut all = Vec::new();
     for task in &tasks {
@@ -111,11 +110,12 @@ pub fn recover<'a, G: Ground>(
         all.push(did);
     }
     for path in orphans {
+        ground.stat(Side::Out, &path).map_err(fault("look at", &path))?;
         let wrote = make_way(ground, &path, To::Kept("recovered"))?;
         ground.shift(&path, To::Out).map_err(fault("bring back", &path))?;
         all.push(Recovered { task: None, open: false, wrote: wrote.into_iter().collect(), back: vec![path], dropped: false });
     }
-    for folder in seen.iter().rev().map(|folder| if folder.is_empty() { "." } else { folder }) {
+    for folder in seen.iter().rev().map(String::as_str).chain(["."]) {
         ground.prune(folder).map_err(fault("clear aside", folder))?;
     }
     Ok(all)

@@ -164,6 +164,10 @@ impl Ground for Model {
         Ok(Some(below.filter(|name| !name.contains('/')).map(str::to_string).collect()))
     }
 
+    fn tops(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.names(Side::Aside, ".")?.unwrap_or_default())
+    }
+
     fn same(&mut self, path: &str, _: &Stamp, what: &Tree, _: &Stamp) -> io::Result<bool> {
         Ok(match (self.world.fs.get(&at(Side::Out, path)), what) {
             (Some(Node::Folder), Tree::Folder(_)) => true,
@@ -237,8 +241,14 @@ impl Ground for Model {
     fn clear_failed(&mut self, task: &TaskName, but: Option<&str>) -> io::Result<()> {
         let folder = format!("failed/{task}");
         let inside = format!("{folder}/");
-        let labels: Vec<String> =
-            self.world.fs.keys().filter_map(|path| path.strip_prefix(&inside)).filter(|label| !label.contains('/')).map(str::to_string).collect();
+        let labels: Vec<String> = self
+            .world
+            .fs
+            .keys()
+            .filter_map(|path| path.strip_prefix(&inside))
+            .filter(|label| !label.contains('/'))
+            .map(str::to_string)
+            .collect();
         for label in labels.iter().filter(|label| but.is_none_or(|but| *label != but && !label.starts_with(&format!("{but}.")))) {
             let from = format!("{folder}/{label}");
             if label.contains(INTERRUPTED) {

@@ -28,7 +28,7 @@ use crate::plan::decide::Verdict;
 use crate::plan::gather::gather;
 use crate::plan::reason::Reason;
 use crate::plan::walk::{Selection, Survey, ask};
-use crate::record::cache::{Cache, Saver};
+use crate::record::cache::{Cache, Saver, Stored};
 use crate::record::known::Known;
 use crate::record::manifest::{Content, Manifest, Part};
 use crate::record::record::{Made, Record, Tree};
@@ -151,7 +151,7 @@ pub enum Outcome {
 }
 
 /// What the whole run came to.
-pub struct Result_ {
+pub struct Ran {
     /// How it ended.
     pub outcome: Outcome,
     /// Numbers.
@@ -212,13 +212,11 @@ struct Loop<'a, 'b> {
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
     last_progress: Duration,
-    /// Faults of probes: told as failures.
-    faults: HashMap<TaskId, Cause>,
 }
 
 impl Driver<'_> {
     /// Runs what is not `fresh`, in order, until nothing is left or nothing more may start.
-    pub fn run(&mut self, fresh: &[bool]) -> Result<Result_, RunFault> {
+    pub fn run(&mut self, fresh: &[bool]) -> Result<Ran, RunFault> {
         let common = Common::new(self.surroundings.variables.iter().cloned());
         let policies = self.graph.stages.iter().map(|stage| Policy { retries: stage.retries, backoff: Duration::from_secs(1), ..Policy::default() }).collect();
         let room = Room { slots: self.jobs, memory: crate::os::process::memory().unwrap_or(0), pools: self.graph.pools.iter().map(|(_, size)| *size).collect() };
@@ -243,7 +241,6 @@ impl Driver<'_> {
             forced_done: Vec::new(),
             todo: HashMap::new(),
             last_progress: Duration::ZERO,
-            faults: HashMap::new(),
             d: self,
         };
         it.enter(fresh);
@@ -742,7 +739,9 @@ impl Loop<'_, '_> {
                 && self.d.graph.stage_of(id).cache
                 && !record.outputs.is_empty()
             {
-                saver.save(Arc::new(record));
+                if let Some(cache) = &self.d.cache {
+                    saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
+                }
             }
             if self.d.selection.forced[id.index()] {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());
@@ -910,19 +909,31 @@ impl Loop<'_, '_> {
             }
         };
         self.kept(id, &open);
-        let Some(cache) = self.d.cache.clone().filter(|_| !open.bring.is_empty()) else {
-            self.active.insert(id, Active { attempt, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
-            return self.copied(id, Ok(()));
-        };
         let bring = open.bring.clone();
+        let places: Result<Vec<_>, String> = bring
+            .iter()
+            .map(|bring| {
+                let place = self.d.ground.place(&bring.path).and_then(|(folder, path)| Ok((folder.again()?, path.into_owned())));
+                place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
+            })
+            .collect();
         self.active.insert(id, Active { attempt, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
-        let targets = self.d.ground.copies();
+        let (cache, places) = match (self.d.cache.clone(), places) {
+            (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
+            (Some(cache), Ok(places)) => (cache, places),
+            (None, _) => return self.copied(id, Err("the cache is off".into())),
+            (_, Err(words)) => return self.copied(id, Err(words)),
+        };
         let sender = self.d.messages.0.clone();
         rayon::spawn(move || {
-            let result = bring.iter().try_for_each(|bring| {
-                let (folder, path) = targets.place(&bring.path).map_err(|error| format!("cannot restore {}: {error}", bring.path))?;
-                cache.restore(&bring.what, folder, &path).map_err(|fault| fault.to_string())
+            let (list, _) = cache.lookup(&record.key).parts();
+            let stored = list.into_iter().find(|stored| same_outputs(&stored.record.outputs, &record.outputs)).unwrap_or_else(|| Arc::new(Stored::of((*record).clone())));
+            let result = bring.iter().zip(&places).try_for_each(|(bring, (folder, path))| {
+                cache.restore(&stored, &bring.what, folder, path).map(|_| ()).map_err(|fault| fault.to_string())
             });
+            if result.is_ok() {
+                cache.used(&stored);
+            }
             let _ = sender.send(Message::Copied(id, result));
         });
     }
@@ -994,11 +1005,12 @@ impl Loop<'_, '_> {
     }
 
     /// The end: everything is synced and put in its place.
-    fn close(mut self) -> Result<Result_, RunFault> {
+    fn close(mut self) -> Result<Ran, RunFault> {
         if let Some(saver) = self.d.saver.take() {
-            for words in saver.finish() {
-                self.warn(None, "cache", words);
-            }
+            saver.finish();
+        }
+        if let Some(words) = self.d.cache.as_ref().and_then(|cache| cache.warning()) {
+            self.warn(None, "cache", words);
         }
         if !self.closed.is_empty()
             && let Ok(covered) = self.d.state.sync()
@@ -1017,7 +1029,7 @@ impl Loop<'_, '_> {
             None if counts.failed > 0 => Outcome::Failed,
             None => Outcome::Fine,
         };
-        Ok(Result_ { outcome, counts, saved: self.saved, spoilt: self.spoilt, forced_done: self.forced_done })
+        Ok(Ran { outcome, counts, saved: self.saved, spoilt: self.spoilt, forced_done: self.forced_done })
     }
 }
 
@@ -1155,7 +1167,7 @@ pub fn run_state(outcome: Outcome) -> RunState {
 }
 
 /// The last event of a run.
-pub fn run_ended(result: &Result_, exit: u8, wall: Duration) -> Event {
+pub fn run_ended(result: &Ran, exit: u8, wall: Duration) -> Event {
     Event::RunEnded(RunEnded { state: run_state(result.outcome), exit: i32::from(exit), wall_s: Secs(wall), saved_s: Secs(result.saved), counts: result.counts })
 }
 

@@ -3,15 +3,15 @@
 
 pub mod bracket;
 pub mod compare;
-pub mod driver;
 pub mod disk_ground;
+pub mod driver;
 pub mod exec;
 pub mod fresh;
 pub mod ground;
 pub mod look;
-pub mod open;
 #[cfg(test)]
 mod model;
+pub mod open;
 pub mod prepare;
 pub mod recover;
 pub mod schedule;

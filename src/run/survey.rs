@@ -187,13 +187,17 @@ impl Facts for Sight<'_> {
             }
         }
         if let Some(cache) = self.cache {
-            records.extend(cache.records(key));
+            records.extend(cache.lookup(key).parts().0.iter().map(|stored| Arc::new(stored.record.clone())));
         }
         records
     }
 
     fn has_blobs(&mut self, record: &Record, files: &[RelPath]) -> bool {
-        self.cache.is_some_and(|cache| cache.has_content(&wanted(record, files)))
+        self.cache.is_some_and(|cache| {
+            let files = wanted(record, files);
+            let trees: Vec<&Tree> = files.iter().map(|(_, tree)| tree).collect();
+            cache.lacks(&trees).is_empty()
+        })
     }
 }
 

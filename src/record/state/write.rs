@@ -149,6 +149,11 @@ impl Syncer {
         self.writer().frames()
     }
 
+    /// Where the last frame ends.
+    pub fn end(&self) -> u64 {
+        self.writer().end()
+    }
+
     /// Ends the thread.
     pub fn stop(&mut self) {
         *self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -336,6 +336,11 @@ impl Known {
         self.last_run.as_ref()
     }
 
+    /// The newest run, to note what it did.
+    pub fn last_run_mut(&mut self) -> Option<&mut RunMemory> {
+        self.last_run.as_mut()
+    }
+
     /// The number of the next run.
     pub fn next_run(&self) -> u64 {
         self.run_number() + 1

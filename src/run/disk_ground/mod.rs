@@ -203,7 +203,7 @@ impl DiskGround {
                 if moved.is_err() {
                     to.remove_file(there)?;
                 }
-                if moved.is_ok() {
+                if moved.is_ok() && !flow && there.starts_with("aside/") {
                     self.shunted.insert(path.to_string(), hidden.to_string());
                 }
                 moved
@@ -229,10 +229,7 @@ impl DiskGround {
             let hidden = format!("{}.kept{}-{n}", hidden(path), self.date);
             match self.out_to(path, flow, &format!("{folder}{number}/{}", encoded(path)), &hidden)? {
                 Moved::Taken => {}
-                moved => {
-                    self.shunted.remove(path);
-                    return Ok(moved);
-                }
+                moved => return Ok(moved),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -584,3 +581,6 @@ fn hidden(path: &str) -> String {
         None => format!("{ASIDE_NAME}{path}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

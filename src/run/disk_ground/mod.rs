@@ -12,7 +12,9 @@
 //! | on another mount | beside the output as `.flow-aside.NAME`; in its place above a link that says so |
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +98,42 @@ impl DiskGround {
         let (base, at) = self.locate(path)?;
         let (_, folder) = self.bases.get(base).ok_or_else(|| not_covered(path))?;
         Ok((folder, at))
+    }
+
+    /// Opens outputs (and files in them) for reading, from a thread of its own: for [`Saver`].
+    ///
+    /// [`Saver`]: crate::record::cache::Saver
+    pub fn reader(&self) -> io::Result<Box<dyn Fn(&str) -> io::Result<File> + Send>> {
+        let bases = self.bases.iter().map(|(path, folder)| Ok((path.clone(), folder.again()?))).collect::<io::Result<_>>()?;
+        let ground = DiskGround {
+            workspace: self.workspace.clone(),
+            bases,
+            flow: self.flow.again()?,
+            own: self.own.again()?,
+            own_name: String::new(),
+            date: String::new(),
+            lend: None,
+            parents: HashSet::new(),
+            failed: None,
+            led: self.led.clone(),
+            shunted: HashMap::new(),
+            gone: 0,
+        };
+        let ground = RefCell::new(ground);
+        Ok(Box::new(move |path| {
+            let read = |ground: &DiskGround| {
+                let (folder, at) = ground.place(path)?;
+                folder.read(&at)
+            };
+            let first = read(&ground.borrow());
+            match first {
+                Err(error) if leads_out(&error) => {
+                    ground.borrow_mut().lead(path)?;
+                    read(&ground.borrow())
+                }
+                other => other,
+            }
+        }))
     }
 
     fn locate<'a>(&self, path: &'a str) -> io::Result<(usize, Cow<'a, str>)> {

@@ -158,6 +158,9 @@ fn a_link_out_of_the_workspace_needs_outside() {
     let mut ground = place.ground();
     let opened = open(&mut ground, 1, &["data/f", "data/new/g"], &last).unwrap();
     assert_eq!(place.entries(".flow/p.yaml/aside/data"), ["f"]);
+    place.write("data/f", "new");
+    place.ground().reader().unwrap()("data/f").unwrap();
+    assert!(place.ground().reader().unwrap()("data/none").is_err());
     assert!(other.path().join("new").is_dir());
     give_up(&mut ground, 1, &["data/f"], &last, opened);
     assert_eq!(place.read("data/f").unwrap(), "old");
@@ -192,7 +195,10 @@ fn odd_paths_mirror() {
         ground.own.create_file(&at).unwrap();
         let mut ground = ground;
         let tops = ground.tops().unwrap();
-        assert!(tops.iter().all(|top| path == top || path.strip_prefix(top.as_str()).is_some_and(|rest| rest.starts_with('/'))), "{path} {tops:?}");
+        assert!(
+            tops.iter().all(|top| path == top || path.strip_prefix(top.as_str()).is_some_and(|rest| rest.starts_with('/'))),
+            "{path} {tops:?}"
+        );
         assert_eq!(tops.len(), 1);
     }
 }
@@ -211,7 +217,8 @@ fn on_another_mount_it_stays_beside() {
     place.outside.push(other.path().to_path_buf());
     symlink(other.path(), place.dir.path().join("data")).unwrap();
     let names = || {
-        let mut names: Vec<String> = fs::read_dir(other.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            fs::read_dir(other.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     };

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::hash::{Kind, Stamp};
 use crate::name::TaskName;
 use crate::os::beneath::{Beneath, is_gone, leads_out};
-use crate::record::cache::{hash_file, stamp_of};
+use crate::record::cache::{OpenOutput, hash_file, stamp_of};
 use crate::record::record::Tree;
 use crate::run::ground::{Ground, INTERRUPTED, Moved, Side, To};
 
@@ -100,10 +100,9 @@ impl DiskGround {
         Ok((folder, at))
     }
 
-    /// Opens outputs (and files in them) for reading, from a thread of its own: for [`Saver`].
-    ///
-    /// [`Saver`]: crate::record::cache::Saver
-    pub fn reader(&self) -> io::Result<Box<dyn Fn(&str) -> io::Result<File> + Send>> {
+    /// Opens outputs (and files in them) for reading, from a thread of its own: for the
+    /// [`Saver`](crate::record::cache::Saver).
+    pub fn reader(&self) -> io::Result<OpenOutput> {
         let bases = self.bases.iter().map(|(path, folder)| Ok((path.clone(), folder.again()?))).collect::<io::Result<_>>()?;
         let ground = DiskGround {
             workspace: self.workspace.clone(),

@@ -10,6 +10,7 @@ pub mod diag;
 pub mod event;
 pub mod hash;
 pub mod name;
+pub mod near;
 pub mod pattern;
 pub mod value;
 

@@ -1,1 +1,5 @@
-fn main() {}
+//! All tests that need the program or real processes: one binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod exec;

@@ -1,4 +1,9 @@
 //! All contact with the machine: files, processes, signals, locks, clocks.
 
 pub mod beneath;
+pub mod clock;
+pub mod lock;
+pub mod process;
+pub mod signal;
+pub mod stat;
 pub mod copy;

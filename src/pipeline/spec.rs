@@ -100,6 +100,8 @@ pub struct Stage {
     pub command_at: Span,
     /// `foreach`: the axes, in the order of the file.
     pub foreach: Vec<Axis>,
+    /// `exclude`: combinations of items that are left out.
+    pub exclude: Vec<Exclusion>,
     /// `inputs`.
     pub inputs: Entries<Input>,
     /// `outputs`.
@@ -232,6 +234,10 @@ pub struct Axis {
     /// Its items.
     pub items: Items,
 }
+
+/// One entry of `exclude`: axes with the keys of the items that are left out, any of a list; what
+/// matches in all its axes is no task.
+pub type Exclusion = Vec<(Key, Vec<Value>)>;
 
 /// Where an axis takes its items from.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,10 +3,14 @@
 //! Owns the comparison of two manifests. Pure. Must hold: for every way two manifests can differ
 //! there is a reason, and `why` only words it.
 
+use std::collections::{HashMap, VecDeque};
+
 use serde::{Deserialize, Serialize};
 
 use crate::name::{RelPath, TaskName};
-use crate::record::manifest::{Key, Manifest, Part};
+use crate::record::manifest::{Key, Manifest};
+// What a `Reason` holds, for those who word reasons and may name `plan` only.
+pub use crate::record::manifest::{Content, Part};
 
 /// One reason to run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -50,24 +54,45 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut old: Vec<Option<&Part>> = was.parts.iter().map(Some).collect();
     let mut new: Vec<Option<&Part>> = is.parts.iter().map(Some).collect();
-    // Parts that are alike and in the same order cancel out; then those of one name pair up.
-    let mut from = 0;
-    for slot in &mut new {
-        if let Some(at) = old[from..].iter().position(|part| part.is_some() && *part == *slot) {
-            old[from + at] = None;
-            *slot = None;
-            from += at + 1;
+    // What is alike at both ends cancels out, so that the usual single change costs one pass.
+    for (was, is) in old.iter_mut().zip(&mut new) {
+        if was != is {
+            break;
+        }
+        (*was, *is) = (None, None);
+    }
+    for (was, is) in old.iter_mut().rev().zip(new.iter_mut().rev()) {
+        if was != is || was.is_none() {
+            break;
+        }
+        (*was, *is) = (None, None);
+    }
+    // The rest pairs up by name.
+    let mut by_name: HashMap<(u8, String), VecDeque<usize>> = HashMap::new();
+    for (at, part) in old.iter().enumerate() {
+        if let Some(part) = part {
+            by_name.entry(name(part)).or_default().push_back(at);
         }
     }
+    let mut moved = None;
+    let mut last = None;
     for slot in &mut new {
         let Some(is) = *slot else { continue };
-        let Some(was) = old.iter_mut().find(|was| was.is_some_and(|was| same_name(was, is))) else { continue };
-        reasons.push(Reason::Part {
-            was: was.take().cloned().map(Box::new),
-            is: Some(Box::new(is.clone())),
-            from: is.waits_for().cloned(),
-        });
+        let Some(at) = by_name.get_mut(&name(is)).and_then(VecDeque::pop_front) else { continue };
+        let Some(was) = old[at].take() else { continue };
         *slot = None;
+        if was == is {
+            // Alike, but not where it was: order counts, and says so if nothing else does.
+            if last.is_some_and(|last| at < last) && moved.is_none() {
+                moved = Some(Reason::Part { was: Some(Box::new(was.clone())), is: Some(Box::new(is.clone())), from: None });
+            }
+            last = Some(at);
+            continue;
+        }
+        reasons.push(Reason::Part { was: Some(Box::new(was.clone())), is: Some(Box::new(is.clone())), from: is.waits_for().cloned() });
+    }
+    if reasons.is_empty() && old.iter().chain(&new).all(Option::is_none) {
+        reasons.extend(moved);
     }
     reasons.extend(new.into_iter().flatten().map(|is| Reason::Part {
         was: None,
@@ -78,23 +103,41 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     reasons
 }
 
-/// Whether two parts speak of the same thing, so that one is the other changed.
-fn same_name(a: &Part, b: &Part) -> bool {
-    match (a, b) {
-        (Part::Version(_), Part::Version(_))
-        | (Part::Machine { .. }, Part::Machine { .. })
-        | (Part::Command(_), Part::Command(_))
-        | (Part::Shell(_), Part::Shell(_))
-        | (Part::Dir(_), Part::Dir(_))
-        | (Part::Task(_), Part::Task(_))
-        | (Part::Expansion(_), Part::Expansion(_)) => true,
-        (Part::Env(a, _), Part::Env(b, _)) | (Part::Config(a, _), Part::Config(b, _)) => a == b,
-        (Part::Tool { said: a, .. }, Part::Tool { said: b, .. }) => a == b,
-        (Part::Input { role: r, path: a, .. }, Part::Input { role: s, path: b, .. }) => a == b && r == s,
-        (Part::Stamp { task: a, .. }, Part::Stamp { task: b, .. }) => a == b,
-        (Part::Output { path: a, .. }, Part::Output { path: b, .. }) => a == b,
-        _ => false,
+/// What a part speaks of, for people: a path, a name, `the command`.
+pub fn said(part: &Part) -> String {
+    match part {
+        Part::Version(_) => "flow's own rules".into(),
+        Part::Machine { .. } => "the machine".into(),
+        Part::Command(_) => "the command".into(),
+        Part::Shell(_) => "the shell".into(),
+        Part::Dir(_) => "the working folder".into(),
+        Part::Env(name, _) | Part::Config(name, _) => name.clone(),
+        Part::Tool { said, .. } => said.clone(),
+        Part::Input { path, .. } | Part::Output { path, .. } => path.to_string(),
+        Part::Stamp { task, .. } => task.to_string(),
+        Part::Task(_) => "the task's file".into(),
+        Part::Expansion(_) => "the list of items".into(),
     }
+}
+
+/// What a part speaks of, so that of two with one name one is the other changed.
+fn name(part: &Part) -> (u8, String) {
+    let (kind, name) = match part {
+        Part::Version(_) => (0, String::new()),
+        Part::Machine { .. } => (1, String::new()),
+        Part::Command(_) => (2, String::new()),
+        Part::Shell(_) => (3, String::new()),
+        Part::Dir(_) => (4, String::new()),
+        Part::Env(name, _) => (5, name.clone()),
+        Part::Config(name, _) => (6, name.clone()),
+        Part::Tool { said, .. } => (7, said.clone()),
+        Part::Input { role, path, .. } => (8, format!("{role}\0{path}")),
+        Part::Stamp { task, .. } => (9, task.to_string()),
+        Part::Output { path, .. } => (10, path.to_string()),
+        Part::Task(_) => (11, String::new()),
+        Part::Expansion(_) => (12, String::new()),
+    };
+    (kind, name)
 }
 
 #[cfg(test)]

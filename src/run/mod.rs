@@ -4,9 +4,16 @@
 pub mod bracket;
 pub mod compare;
 pub mod disk_ground;
+pub mod driver;
 pub mod exec;
+pub mod fresh;
 pub mod ground;
+pub mod look;
 #[cfg(test)]
 mod model;
+pub mod open;
+pub mod prepare;
 pub mod recover;
 pub mod schedule;
+pub mod site;
+pub mod survey;

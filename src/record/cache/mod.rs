@@ -114,6 +114,13 @@ pub struct Stored {
     boot: u64,
 }
 
+impl Stored {
+    /// A record of which the cache itself says nothing: its blobs are hashed while they are copied.
+    pub fn of(record: Record) -> Stored {
+        Stored { record, blobs: Vec::new(), boot: 0 }
+    }
+}
+
 /// What the cache knows of a key.
 #[derive(Debug)]
 pub enum Lookup {

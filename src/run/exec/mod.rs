@@ -8,8 +8,15 @@ use std::time::Duration;
 use crate::attempt::{Ended, Launch, Wants};
 use crate::name::AttemptId;
 
+pub mod fake;
 pub mod launcher;
 pub mod local;
+mod logs;
+pub mod mark;
+mod orphans;
+mod protocol;
+mod running;
+mod start;
 
 /// What an executor needs to find an attempt again after flow died: opaque, small, kept in
 /// `state`. A cluster's job id; the local executor has none (a mark in the environment).

@@ -2,4 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_days;
 mod exec;
+mod kills;
+mod staleness;
+mod yard;

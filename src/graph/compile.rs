@@ -63,6 +63,7 @@ pub fn compile(pipeline: &Pipeline, given: &Given<'_>, look: &dyn Look) -> (Grap
         tasks: Vec::with_capacity(pipeline.stages.len()),
         drafts: Vec::with_capacity(pipeline.stages.len()),
         base: base_scope(given),
+        variables: BTreeSet::new(),
     };
     for (index, stage) in pipeline.stages.iter().enumerate() {
         compiler.declare(StageId(index as u32), stage);
@@ -110,6 +111,8 @@ struct Compiler<'a> {
     tasks: Vec<Task>,
     drafts: Vec<Draft>,
     base: Scope,
+    /// Variables of the caller that axes read.
+    variables: BTreeSet<String>,
 }
 
 impl<'a> Compiler<'a> {
@@ -192,7 +195,7 @@ impl<'a> Compiler<'a> {
         let combinations = if stage.foreach.is_empty() {
             vec![Combination::default()]
         } else {
-            combinations(stage, &scope, self.source, &mut self.faults)
+            combinations(stage, &scope, self.source, &mut self.variables, &mut self.faults)
         };
         if self.tasks.len() + combinations.len() > MOST_TASKS {
             self.faults.push(Diagnostic::error(
@@ -212,7 +215,6 @@ impl<'a> Compiler<'a> {
                 scope.set(name, item.clone());
             }
             let mut reads = Reads::default();
-            reads.config.extend(combination.reads.iter().cloned());
             let dir = match &dir {
                 None => RelPath::workspace(),
                 Some(prepared) => match self.text(prepared, &scope, &mut reads) {
@@ -569,6 +571,7 @@ impl<'a> Compiler<'a> {
             order,
             config: self.given.config.clone(),
             config_places,
+            variables: self.variables.into_iter().collect(),
         };
         (graph, self.faults)
     }

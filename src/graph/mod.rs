@@ -70,6 +70,8 @@ pub struct Graph {
     pub config: Value,
     /// Where each setting stands.
     pub config_places: Vec<(String, Place)>,
+    /// Variables of the caller that the axes read: with other values the graph is another.
+    pub variables: Vec<String>,
 }
 
 /// Edges of all nodes in one flat array.

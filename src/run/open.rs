@@ -394,6 +394,7 @@ fn left_by(known: &Known, is_there: &dyn Fn(&str) -> bool) -> HashSet<RelPath> {
 /// What a compilation rests on beside paths.
 fn guard(graph: &Graph, request: &Request, surroundings: &Surroundings, boot: &str) -> Guard {
     let mut names: Vec<String> = vec!["TZ".into(), "PATH".into()];
+    names.extend(graph.variables.iter().cloned());
     for task in &graph.tasks {
         names.extend(task.read_env.iter().cloned());
         names.extend(task.env.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.clone()));

@@ -526,13 +526,17 @@ impl<'a> Compiler<'a> {
                 }
             }
             let done = self.second(id, stage, draft, &mut resolved, &outputs, &mut commands);
+            for (pattern, found) in &resolved.tool_globs {
+                resolver.globs.answered(id, pattern, || found.iter().filter(|path| outputs.maker(path).is_none()));
+            }
             above.push(resolved.edges);
             finished.push(Some(done));
             if self.faults[before..].iter().any(Diagnostic::is_error) {
                 failed_stage = Some(stage_id);
             }
         }
-        let gates = resolver.gates();
+        let (gates, globs) = resolver.end();
+        let (globs, globs_of) = globs.end();
         for (task, done) in self.tasks.iter_mut().zip(finished) {
             let Some(done) = done else { continue };
             task.command = done.command;
@@ -572,6 +576,8 @@ impl<'a> Compiler<'a> {
             config: self.given.config.clone(),
             config_places,
             variables: self.variables.into_iter().collect(),
+            globs,
+            globs_of,
         };
         (graph, self.faults)
     }
@@ -774,6 +780,7 @@ impl<'a> Compiler<'a> {
                     self.faults.push(Diagnostic::error("tool_missing", at, format!("tool `{text}` matches no file")))
                 }
                 Ok(paths) => {
+                    resolved.tool_globs.push((text.to_string(), paths.clone()));
                     for path in paths {
                         if seen.insert(path.clone()) {
                             tools.push(Tool::File { path, automatic: false, from: None });

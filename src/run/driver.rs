@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::event::{
     CauseFields, DigestText, Event, How, OutputFields, Progress, RunEnded, RunState, Secs, Shown, Sink, StageTodo, TaskBlocked, TaskDone,
     TaskEnded, TaskFailed, TaskFields, TaskStarted, UsageFields, Warning, reason_fields,
 };
+use crate::graph::globs::Declared;
 use crate::graph::inputs::Named;
 use crate::graph::{Edge, Graph};
 use crate::hash::{Kind, Stamp};
@@ -24,6 +25,7 @@ use crate::name::{AttemptId, RelPath, RunId, TaskId, TaskName};
 use crate::os::beneath::Beneath;
 use crate::os::clock::Clock;
 use crate::os::signal::Stop;
+use crate::pattern::Pattern;
 use crate::plan::decide::Verdict;
 use crate::plan::gather::gather;
 use crate::plan::reason::Reason;
@@ -212,6 +214,8 @@ struct Loop<'a, 'b> {
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
     last_progress: Duration,
+    /// What tasks make, once a glob is looked at again.
+    declared: Arc<OnceLock<Declared>>,
 }
 
 impl Driver<'_> {
@@ -250,6 +254,7 @@ impl Driver<'_> {
             forced_done: Vec::new(),
             todo: HashMap::new(),
             last_progress: Duration::ZERO,
+            declared: Arc::default(),
             d: self,
         };
         it.enter(fresh);
@@ -720,8 +725,12 @@ impl Loop<'_, '_> {
     fn settle(&mut self, id: TaskId) {
         let (graph, disk, sender) = (Arc::clone(&self.d.graph), Arc::clone(&self.d.disk), self.d.messages.0.clone());
         let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
+        let declared = Arc::clone(&self.declared);
         rayon::spawn(move || {
-            let looked = look(&graph, &disk, id, &read);
+            let mut looked = look(&graph, &disk, id, &read);
+            if looked.fault.is_none() {
+                looked.spoilt.extend(moved_globs(&graph, &disk, id, &declared));
+            }
             let _ = sender.send(Message::Looked(id, Box::new(looked)));
         });
     }
@@ -1136,6 +1145,15 @@ fn look(graph: &Graph, disk: &Disk, id: TaskId, read: &[(RelPath, Content)]) -> 
         }
     }
     looked
+}
+
+/// The globs of a task that would find something else now.
+fn moved_globs(graph: &Graph, disk: &Disk, id: TaskId, declared: &OnceLock<Declared>) -> Vec<RelPath> {
+    let moved = graph.globs_of(id).filter(|glob| {
+        let now = Pattern::parse(&glob.pattern).ok().and_then(|pattern| disk.glob(&pattern, &[]).ok());
+        now.is_none_or(|now| !declared.get_or_init(|| Declared::of(graph)).same(glob, &now.paths))
+    });
+    moved.map(|glob| RelPath(glob.pattern.as_str().into())).collect()
 }
 
 fn same_outputs(made: &[Made], recorded: &[Made]) -> bool {

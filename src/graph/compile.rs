@@ -45,6 +45,8 @@ pub struct Given<'a> {
     pub root: &'a str,
     /// The folder of the pipeline file as seen from the workspace, for `${{ here }}`.
     pub here: RelPath,
+    /// The pipeline file as seen from the workspace.
+    pub own: RelPath,
     /// The caller's environment, for `${{ env.X }}`.
     pub environment: &'a [(String, String)],
 }
@@ -363,6 +365,9 @@ impl<'a> Compiler<'a> {
             Diagnostic::error("output_workspace", at, "the workspace itself can't be an output").label("name a folder in it")
         } else if path.as_str() == ".flow" || path.as_str().starts_with(".flow/") {
             Diagnostic::error("output_in_flow", at, "`.flow` is flow's own folder").label("put the output elsewhere")
+        } else if path == self.given.own || self.given.own.below(&path).is_some() {
+            Diagnostic::error("output_pipeline", at, format!("the pipeline file lies at or below the output `{path}`"))
+                .label("flow would move it out of the way: put the output elsewhere")
         } else if pattern::is_pattern(text) && !self.literal_brackets(text) {
             Diagnostic::error("output_glob", at, format!("output `{text}` is a glob"))
                 .label("name each file, or a folder with `/` at the end")

@@ -178,6 +178,8 @@ struct Ready {
 /// An attempt at work.
 struct Active {
     attempt: AttemptId,
+    /// Its bracket was opened; if not, what stands at its outputs is not its own.
+    begun: bool,
     open: Open,
     slot: usize,
     record: Option<Record>,
@@ -586,7 +588,7 @@ impl Loop<'_, '_> {
             slots: self.d.graph.stage_of(id).wants.slots.min(self.d.jobs),
         };
         self.say(Event::TaskStarted(fields));
-        self.active.insert(id, Active { attempt: attempt.clone(), open, slot, record: None, ended: None, log: None });
+        self.active.insert(id, Active { attempt: attempt.clone(), begun: true, open, slot, record: None, ended: None, log: None });
         match self.prepared(id, &attempt, slot, late) {
             Ok(launch) => self.d.executor.submit(vec![launch]),
             Err(words) => self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() }),
@@ -661,14 +663,9 @@ impl Loop<'_, '_> {
 
     /// An attempt that ends before its command could be started.
     fn not_started(&mut self, id: TaskId, attempt: AttemptId, words: String) {
-        self.active.entry(id).or_insert(Active {
-            attempt: attempt.clone(),
-            open: Open::default(),
-            slot: usize::MAX,
-            record: None,
-            ended: None,
-            log: None,
-        });
+        // What an earlier attempt of this run holds open is still to be closed.
+        let (begun, open) = self.active.remove(&id).map_or((false, Open::default()), |earlier| (earlier.begun, earlier.open));
+        self.active.insert(id, Active { attempt: attempt.clone(), begun, open, slot: usize::MAX, record: None, ended: None, log: None });
         self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
     }
 
@@ -759,6 +756,7 @@ impl Loop<'_, '_> {
             at: self.d.clock.wall(),
         };
         let before = self.d.known.standing(&active.attempt.task).ok().flatten();
+        let spoilt_before = self.d.known.task(&active.attempt.task).map(|memory| memory.spoilt_by.clone()).unwrap_or_default();
         let frame = match looked.spoilt.is_empty() {
             true => Frame::Done {
                 task: active.attempt.task.clone(),
@@ -792,17 +790,17 @@ impl Loop<'_, '_> {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());
             }
         } else {
-            self.tell_spoilt(id, &looked.spoilt);
+            self.tell_spoilt(id, &looked.spoilt, &spoilt_before);
         }
         self.inputs.push_back(Input::Settled(id, Ok(())));
     }
 
-    fn tell_spoilt(&mut self, id: TaskId, paths: &[RelPath]) {
+    fn tell_spoilt(&mut self, id: TaskId, paths: &[RelPath], before: &[RelPath]) {
         let name = self.d.graph.task(id).name.clone();
         for path in paths {
-            let own = self.d.graph.task(id).outputs.iter().any(|output| path == &output.path || path.below(&output.path).is_some());
-            let message = match own {
-                true => format!("`{name}` writes its own input {path}: its result can't be recorded"),
+            let message = match before.contains(path) {
+                // Nobody says who wrote it, but twice in a row is no chance.
+                true => format!("{path} changed again while `{name}` ran: a task that writes its own input is never up to date"),
                 false => format!("{path} changed while `{name}` ran: it will run again"),
             };
             let mut warning = Warning::new("spoilt", message).about(self.fields(id));
@@ -895,8 +893,8 @@ impl Loop<'_, '_> {
             self.inputs.push_back(Input::PutAway(id));
             return;
         };
-        let Active { attempt, open, ended, log, .. } = active;
-        let outputs = self.outputs(id);
+        let Active { attempt, begun, open, ended, log, .. } = active;
+        let outputs = if begun { self.outputs(id) } else { Vec::new() };
         let last = self.last_made(id);
         let had_aside: Vec<String> = open.aside.iter().map(|away| away.path.clone()).collect();
         let usage = ended.map(|ended| ended.usage).unwrap_or_default();
@@ -980,7 +978,7 @@ impl Loop<'_, '_> {
                 place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
             })
             .collect();
-        self.active.insert(id, Active { attempt, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
+        self.active.insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
         let (cache, places) = match (self.d.cache.clone(), places) {
             (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
             (Some(cache), Ok(places)) => (cache, places),

@@ -78,9 +78,11 @@ impl Case {
     }
 }
 
-/// A pipeline of one stage `a`.
+/// A pipeline of one stage `a`, its keys with `; ` between them.
 fn stage(text: &str) -> String {
-    format!("stages:\n  a:\n    {}\n", text.replace("; ", "\n    "))
+    let keys = ["inputs", "outputs", "timeout", "grace", "dir", "shell", "retries"];
+    let lines = keys.iter().fold(text.to_string(), |text, key| text.replace(&format!("; {key}:"), &format!("\n    {key}:")));
+    format!("stages:\n  a:\n    {lines}\n")
 }
 
 /// Two stages with these outputs.
@@ -208,9 +210,9 @@ fn commands() -> Vec<Case> {
         case("no such folder", stage("cmd: pwd > out; dir: nowhere; outputs: nowhere/sub/out"), 1, &["failed"]),
         case("ignores SIGTERM", stage("cmd: \"trap '' TERM; echo x > out; while :; do sleep 0.05; done\"; timeout: 1s; grace: 1s; outputs: out"), 1, &["timed out after 1 s"]),
         case("leaves a child with the log", stage("cmd: (sleep 60; echo late) & echo x > out; outputs: out"), 0, &["ran       a"]).leaves(&["out"]),
-        case("prints control characters", stage("cmd: printf '\\033[31mred\\r\\007\\n'; exit 1; outputs: out").replace("\n    exit 1", "; exit 1"), 1, &["\\x1b[31mred"]),
-        case("prints no text", stage("cmd: head -c 3000 /dev/urandom | tr -d '\\n'; exit 1; outputs: out").replace("\n    exit 1", "; exit 1"), 1, &["exit status 1"]),
-        case("prints a long line", stage("cmd: head -c 3000000 /dev/zero | tr '\\0' x; exit 1; outputs: out").replace("\n    exit 1", "; exit 1"), 1, &["exit status 1", "whole log: flow log a"]),
+        case("prints control characters", stage("cmd: printf '\\033[31mred\\r\\007\\n'; exit 1; outputs: out"), 1, &["\\x1b[31mred"]),
+        case("prints no text", stage("cmd: head -c 3000 /dev/urandom | tr -d '\\n'; exit 1; outputs: out"), 1, &["exit status 1"]),
+        case("prints a long line", stage("cmd: head -c 3000000 /dev/zero | tr '\\0' x; exit 1; outputs: out"), 1, &["exit status 1", "whole log: flow log a"]),
         case("an empty output that is read", "stages:\n  a: {cmd: 'true > out', outputs: out}\n  b: {cmd: cat out > end, inputs: out, outputs: end}\n", 0, &["out is empty and will never change", "{from: a}"])
             .leaves(&["end", "out"]),
         case("removes its own scratch folder", stage("cmd: rm -r $TMPDIR && echo x > out; outputs: out"), 0, &["ran       a"]).leaves(&["out"]),
@@ -388,7 +390,7 @@ fn a_workspace_that_cannot_be_written() {
 
 #[test]
 fn a_folder_of_outputs_that_cannot_be_written() {
-    let yard = Yard::new(&stage("cmd: cat in > one/out; cat in > two/out; inputs: in; outputs: [one/out, two/out]; retries: 1").replace("\n    cat in > two", "; cat in > two"));
+    let yard = Yard::new(&stage("cmd: cat in > one/out; cat in > two/out; inputs: in; outputs: [one/out, two/out]; retries: 1"));
     yard.write("in", "1");
     yard.run();
     open_to_all(&yard);
@@ -579,7 +581,7 @@ fn what_is_below_flow_is_something_else() {
 
 #[test]
 fn flow_is_removed_while_it_runs() {
-    let yard = Yard::new(&stage("cmd: cat in > out; touch ../started; while test ! -e ../go; do sleep 0.01; done; inputs: in; outputs: out").replace("\n    touch", "; touch").replace("\n    while", "; while").replace("\n    do", "; do").replace("\n    done", "; done"));
+    let yard = Yard::new(&stage("cmd: cat in > out; touch ../started; while test ! -e ../go; do sleep 0.01; done; inputs: in; outputs: out"));
     yard.write("in", "1\n");
     let flow = yard.start(&["run"]);
     wait_until(|| yard.outside().join("started").exists());

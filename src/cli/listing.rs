@@ -102,7 +102,8 @@ pub struct How {
 pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Result<Seen, CliError> {
     let mut opened = open(request).map_err(|fault| open_error(fault, json))?;
     let graph = Arc::clone(&opened.graph);
-    let mut selection = choose_among(&graph, &opened.known, &opened.site.here, selectors, how.only, how.force, &[]).map_err(|fault| session_error(fault, json))?;
+    let mut selection = choose_among(&graph, &opened.known, &opened.site.here, selectors, how.only, how.force, &[])
+        .map_err(|fault| session_error(fault, json))?;
     if how.all && selectors.is_empty() {
         selection.chosen = vec![true; graph.tasks.len()];
     }
@@ -128,7 +129,11 @@ impl Seen {
     /// The head of a listing.
     pub fn pipeline(&self) -> PipelineFields {
         let site = &self.opened.site;
-        PipelineFields { file: site.file.shown.clone(), name: self.graph.name.clone(), workspace: site.workspace.to_string_lossy().into_owned() }
+        PipelineFields {
+            file: site.file.shown.clone(),
+            name: self.graph.name.clone(),
+            workspace: site.workspace.to_string_lossy().into_owned(),
+        }
     }
 
     /// The tasks that were asked about, in the order they would start.
@@ -150,7 +155,8 @@ impl Seen {
             .iter()
             .filter(|part| part.waits_for().is_some())
             .map(|part| {
-                let reason = Reason::Part { was: Some(Box::new(part.clone())), is: Some(Box::new(part.clone())), from: part.waits_for().cloned() };
+                let reason =
+                    Reason::Part { was: Some(Box::new(part.clone())), is: Some(Box::new(part.clone())), from: part.waits_for().cloned() };
                 reason_fields(&reason, place_of(&self.graph, id, &reason))
             })
             .collect()
@@ -245,7 +251,9 @@ pub fn frames(faults: &[Diagnostic], sources: &Sources) -> String {
 pub fn session_error(fault: SessionFault, json: bool) -> CliError {
     match fault {
         SessionFault::Open(fault) => open_error(fault, json),
-        SessionFault::Lock(fault @ LockFault::Held(_)) => CliError { code: BUSY, ..CliError::busy(fault.to_string()) }.hint("`--wait` waits for its end; `flow status` shows it"),
+        SessionFault::Lock(fault @ LockFault::Held(_)) => {
+            CliError { code: BUSY, ..CliError::busy(fault.to_string()) }.hint("`--wait` waits for its end; `flow status` shows it")
+        }
         SessionFault::Lock(fault) => CliError::broken(fault.to_string()),
         SessionFault::Select(fault) => {
             let error = CliError::wrong(fault.message);
@@ -255,7 +263,10 @@ pub fn session_error(fault: SessionFault, json: bool) -> CliError {
             }
         }
         SessionFault::Missing(list) => {
-            let lines: Vec<String> = list.iter().map(|missing| format!("`{}` needs {}, which is not there ({})", missing.task, missing.path, missing.place)).collect();
+            let lines: Vec<String> = list
+                .iter()
+                .map(|missing| format!("`{}` needs {}, which is not there ({})", missing.task, missing.path, missing.place))
+                .collect();
             let mut error = CliError { many: true, ..CliError::wrong(lines.join("\n")) };
             for missing in &list {
                 if let Some(near) = &missing.near {

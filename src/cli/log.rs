@@ -2,4 +2,6 @@
 use crate::cli::error::CliError;
 use crate::cli::options::LogArgs;
 /// Stub.
-pub fn run(_args: &LogArgs) -> Result<u8, CliError> { Ok(0) }
+pub fn run(_args: &LogArgs) -> Result<u8, CliError> {
+    Ok(0)
+}

@@ -18,13 +18,17 @@ pub fn stdout() -> Style {
 }
 
 fn style(terminal: bool) -> Style {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     let width = if terminal { width() } else { 0 };
     Style { colour: terminal && !plain, width, live: terminal && std::env::var_os("TERM").is_none_or(|value| value != "dumb") }
 }
 
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).or_else(|_| rustix::termios::tcgetwinsize(io::stdout())).map_or(80, |size| usize::from(size.ws_col)).max(20)
+    rustix::termios::tcgetwinsize(io::stderr())
+        .or_else(|_| rustix::termios::tcgetwinsize(io::stdout()))
+        .map_or(80, |size| usize::from(size.ws_col))
+        .max(20)
 }
 
 /// Prints a result. A reader that went away is no error.

@@ -38,7 +38,14 @@ impl Holder {
     /// This process.
     pub fn here(run: u64, since: i64) -> Holder {
         let pid = std::process::id() as i32;
-        Holder { pid, start: process::start_time(pid).unwrap_or_default(), boot: process::boot_id().unwrap_or_default(), host: host(), run, since }
+        Holder {
+            pid,
+            start: process::start_time(pid).unwrap_or_default(),
+            boot: process::boot_id().unwrap_or_default(),
+            host: host(),
+            run,
+            since,
+        }
     }
 
     /// Whether the process still lives; `None`: it is on another machine.
@@ -79,7 +86,9 @@ impl Lock {
     pub fn take(folder: &Beneath) -> Result<Lock, LockFault> {
         let (file, writable) = match folder.write(LOCK) {
             Ok(file) => (file, true),
-            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::ROFS | Errno::ACCESS | Errno::PERM)) => (folder.read(LOCK)?, false),
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::ROFS | Errno::ACCESS | Errno::PERM)) => {
+                (folder.read(LOCK)?, false)
+            }
             Err(error) => return Err(error.into()),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

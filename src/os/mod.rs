@@ -2,8 +2,8 @@
 
 pub mod beneath;
 pub mod clock;
+pub mod copy;
 pub mod lock;
 pub mod process;
 pub mod signal;
 pub mod stat;
-pub mod copy;

@@ -136,7 +136,8 @@ impl Known {
     pub fn load(reader: &Reader, boot: &str) -> Result<(Known, u64), StateFault> {
         let mut known = Known { file: Some(reader.file()), ..Known::new(boot) };
         if let Some(bytes) = reader.section(MEMORY)? {
-            let stored: Stored = postcard::from_bytes(&bytes).map_err(|_| StateFault::Damaged { path: "state".into(), what: "memory of tasks" })?;
+            let stored: Stored =
+                postcard::from_bytes(&bytes).map_err(|_| StateFault::Damaged { path: "state".into(), what: "memory of tasks" })?;
             let base = reader.place(RECORDS).map_or(0, |(offset, _)| offset);
             let moved = |at: Option<At>| at.map(|at| At { offset: at.offset + base, ..at });
             known.boot = stored.boot;
@@ -163,7 +164,11 @@ impl Known {
     /// Takes a frame in: one that was read, or one that was just written.
     pub fn apply(&mut self, frame: &Frame, record: Option<At>) {
         self.changed = true;
-        if let Frame::Started { task, .. } | Frame::Done { task, .. } | Frame::Spoilt { task, .. } | Frame::Failed { task, .. } | Frame::Aborted { task, .. } = frame
+        if let Frame::Started { task, .. }
+        | Frame::Done { task, .. }
+        | Frame::Spoilt { task, .. }
+        | Frame::Failed { task, .. }
+        | Frame::Aborted { task, .. } = frame
             && !self.touched.contains(task)
         {
             self.touched.insert(task.clone());
@@ -180,7 +185,10 @@ impl Known {
                 let memory = self.tasks.entry(task.clone()).or_default();
                 memory.last = Last::Started;
                 let attempt = AttemptId { run, task: task.clone(), n: *n };
-                self.open.insert(task.clone(), Open { attempt, key: *key, executor: executor.clone(), slot: *slot, outputs: outputs.clone(), handle: None });
+                self.open.insert(
+                    task.clone(),
+                    Open { attempt, key: *key, executor: executor.clone(), slot: *slot, outputs: outputs.clone(), handle: None },
+                );
             }
             Frame::Placed { task, handle } => {
                 if let Some(open) = self.open.get_mut(task) {
@@ -220,7 +228,15 @@ impl Known {
         }
     }
 
-    fn done(&mut self, task: &TaskName, n: u16, log: &Option<String>, whole: Option<&Record>, at: Option<At>, spoilt: Option<&Vec<RelPath>>) {
+    fn done(
+        &mut self,
+        task: &TaskName,
+        n: u16,
+        log: &Option<String>,
+        whole: Option<&Record>,
+        at: Option<At>,
+        spoilt: Option<&Vec<RelPath>>,
+    ) {
         // While a run goes on the record is at hand; at a replay it is read for its few numbers.
         let read;
         let record = match (whole, at) {
@@ -317,7 +333,9 @@ impl Known {
             .get(key)
             .into_iter()
             .flatten()
-            .filter_map(|name| self.tasks.get(name).filter(|memory| memory.key == Some(*key)).and_then(|memory| memory.good).map(|at| (name.clone(), at)))
+            .filter_map(|name| {
+                self.tasks.get(name).filter(|memory| memory.key == Some(*key)).and_then(|memory| memory.good).map(|at| (name.clone(), at))
+            })
             .collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found.dedup_by(|a, b| a.0 == b.0);
@@ -390,7 +408,8 @@ impl Known {
             memory.spoilt = self.copied(memory.spoilt, &mut records)?;
             tasks.push((name.clone(), memory));
         }
-        let mut answers: Vec<(String, Digest, u64)> = self.answers.iter().map(|(command, (answer, run))| (command.clone(), *answer, *run)).collect();
+        let mut answers: Vec<(String, Digest, u64)> =
+            self.answers.iter().map(|(command, (answer, run))| (command.clone(), *answer, *run)).collect();
         answers.sort();
         let stored = Stored { boot: self.boot.clone(), tasks, last_run: self.last_run.clone(), answers };
         Ok(vec![(MEMORY, postcard::to_stdvec(&stored).map_err(io::Error::other)?), (RECORDS, records)])

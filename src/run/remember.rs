@@ -30,8 +30,10 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     disk.settle_all();
     // What was not touched since its stamps were compared needs no second look.
     let touched = opened.known.touched();
-    opened.unchanged = opened.unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !touched.contains(&task.name)).collect();
-    let plain = Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
+    opened.unchanged =
+        opened.unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !touched.contains(&task.name)).collect();
+    let plain =
+        Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
     let walked = look_at(&graph, opened, cache, answers, &plain);
     let usual: Vec<bool> = graph.tasks.iter().map(|task| graph.stages[task.stage.index()].runs != Runs::Manual).collect();
     let mut builder = Builder::new(opened.guard.clone());
@@ -66,7 +68,11 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
 fn selection_default(graph: &crate::graph::Graph, id: TaskId, usual: &[bool]) -> bool {
     !usual[id.index()] && {
         let below = graph.above.ends.iter().any(|end| *end == id);
-        below && crate::graph::select::with_ancestors(graph, &usual.iter().enumerate().filter(|(_, usual)| **usual).map(|(index, _)| TaskId(index as u32)).collect::<Vec<_>>())[id.index()]
+        below
+            && crate::graph::select::with_ancestors(
+                graph,
+                &usual.iter().enumerate().filter(|(_, usual)| **usual).map(|(index, _)| TaskId(index as u32)).collect::<Vec<_>>(),
+            )[id.index()]
     }
 }
 

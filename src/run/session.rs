@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::View;
-use crate::event::{Counts, Event, PipelineFields, Recovered as RecoveredEvent, RunEnded, RunStarted, RunState, Secs, SetPair, Sink, TaskFields, Warning};
-use crate::graph::select::{Selectable, SelectFault, everything, select, with_ancestors};
+use crate::event::{
+    Counts, Event, PipelineFields, Recovered as RecoveredEvent, RunEnded, RunStarted, RunState, Secs, SetPair, Sink, TaskFields, Warning,
+};
+use crate::graph::select::{SelectFault, Selectable, everything, select, with_ancestors};
 use crate::graph::{Graph, Source};
 use crate::name::{AttemptId, RelPath, RunId, TaskId, TaskName};
 use crate::os::beneath::Beneath;
@@ -155,7 +157,8 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
         Store::All => Keep::All,
         Store::Off => Keep::Off,
     };
-    let cache = Arc::new(Cache::local(&cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref()), keep, boot_number(&opened.boot)));
+    let cache =
+        Arc::new(Cache::local(&cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref()), keep, boot_number(&opened.boot)));
     let graph = Arc::clone(&opened.graph);
     let mut workshop = Workshop::open(&mut opened, lock, options, waiting)?;
     let recovered = recover(&mut opened, &mut workshop, &clock)?;
@@ -181,7 +184,8 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
             workshop.writer(&mut opened)?;
             let sections = remember(&mut opened, &selection, &mut answers, &cache).map_err(|error| SessionFault::Own(error.to_string()))?;
             let own = workshop.own.as_ref().ok_or_else(|| SessionFault::Own("no folder".into()))?;
-            Writer::fresh(own, &sections).map_err(|source| SessionFault::Own(format!("cannot write {}: {source}", opened.site.own().join(STATE).display())))?;
+            Writer::fresh(own, &sections)
+                .map_err(|source| SessionFault::Own(format!("cannot write {}: {source}", opened.site.own().join(STATE).display())))?;
         }
         return Ok(Finished { outcome: Outcome::Fine });
     }
@@ -207,7 +211,12 @@ struct Workshop {
 
 impl Workshop {
     /// The pipeline's folder is made if it is not there, and locked.
-    fn open(opened: &mut Opened, lock: Option<Lock>, options: &Options, waiting: &mut dyn FnMut(&Option<Holder>)) -> Result<Workshop, SessionFault> {
+    fn open(
+        opened: &mut Opened,
+        lock: Option<Lock>,
+        options: &Options,
+        waiting: &mut dyn FnMut(&Option<Holder>),
+    ) -> Result<Workshop, SessionFault> {
         match (opened.own.take(), lock) {
             (Some(own), lock @ Some(_)) => Ok(Workshop { own: Some(own), lock, writer: None }),
             (own, _) => {
@@ -239,11 +248,15 @@ impl Workshop {
         }
         let own = self.own()?;
         if opened.damage.is_some() {
-            let flow = Beneath::open(&opened.site.flow).map_err(|error| SessionFault::Own(format!("cannot open {}: {error}", opened.site.flow.display())))?;
+            let flow = Beneath::open(&opened.site.flow)
+                .map_err(|error| SessionFault::Own(format!("cannot open {}: {error}", opened.site.flow.display())))?;
             let folder = format!("kept/{}-damaged/{}", today(), opened.site.folder);
-            let name = (1..).map(|n| if n == 1 { format!("{folder}/{STATE}") } else { format!("{folder}/{STATE}.{n}") }).find(|name| !matches!(flow.stat(name), Ok(Some(_))));
+            let name = (1..)
+                .map(|n| if n == 1 { format!("{folder}/{STATE}") } else { format!("{folder}/{STATE}.{n}") })
+                .find(|name| !matches!(flow.stat(name), Ok(Some(_))));
             if let Some(name) = name {
-                own.rename_to(STATE, &flow, &name, false).map_err(|error| SessionFault::Own(format!("cannot put away the damaged state: {error}")))?;
+                own.rename_to(STATE, &flow, &name, false)
+                    .map_err(|error| SessionFault::Own(format!("cannot put away the damaged state: {error}")))?;
             }
             opened.state_end = None;
         }
@@ -291,7 +304,8 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
     if open.is_empty() && !aside {
         return Ok(Vec::new());
     }
-    let mark = Mark::of(&opened.site.own()).map_err(|error| SessionFault::Own(format!("cannot look at {}: {error}", opened.site.own().display())))?;
+    let mark = Mark::of(&opened.site.own())
+        .map_err(|error| SessionFault::Own(format!("cannot look at {}: {error}", opened.site.own().display())))?;
     let mut local = Local::new(opened.site.workspace.clone(), mark.clone(), Box::new(|_| {}));
     let asked = open.iter().map(|open| (open.attempt.clone(), open.handle.clone().map(Handle))).collect();
     let stopped: Vec<(AttemptId, usize)> = local
@@ -318,7 +332,8 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
     }
     let mut ground = DiskGround::open(&opened.site.workspace, &opened.site.flow, &opened.site.folder, &[], &today())
         .map_err(|error| SessionFault::Own(format!("cannot open {}: {error}", opened.site.flow.display())))?;
-    let records: Vec<(TaskName, Option<Vec<Made>>)> = open.iter().map(|open| (open.attempt.task.clone(), last_made(&opened.known, &open.attempt.task))).collect();
+    let records: Vec<(TaskName, Option<Vec<Made>>)> =
+        open.iter().map(|open| (open.attempt.task.clone(), last_made(&opened.known, &open.attempt.task))).collect();
     let unsettled: Vec<Unsettled<'_>> = open
         .iter()
         .zip(&records)
@@ -336,7 +351,9 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
     let owners: Vec<(TaskName, bool, Vec<Made>)> = match aside {
         true => {
             let known = &opened.known;
-            let ended = |name: &TaskName| known.task(name).is_some_and(|memory| matches!(memory.last, Last::Well | Last::Spoilt)) && known.is_this_boot();
+            let ended = |name: &TaskName| {
+                known.task(name).is_some_and(|memory| matches!(memory.last, Last::Well | Last::Spoilt)) && known.is_this_boot()
+            };
             let others = known.tasks().filter(|(name, _)| !open.iter().any(|open| open.attempt.task == **name));
             others.filter_map(|(name, _)| Some((name.clone(), ended(name), last_made(known, name)?))).collect()
         }
@@ -369,7 +386,8 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
             }
         }
     };
-    let did = recover::recover(&mut ground, unsettled, &[], &mut owner, &mut state).map_err(|fault| SessionFault::Own(fault.to_string()))?;
+    let did =
+        recover::recover(&mut ground, unsettled, &[], &mut owner, &mut state).map_err(|fault| SessionFault::Own(fault.to_string()))?;
     for frame in &frames {
         known.apply(frame, None);
     }
@@ -424,7 +442,15 @@ pub fn choose(graph: &Graph, opened: &Opened, options: &Options) -> Result<Selec
 }
 
 /// The same for any caller.
-pub fn choose_among(graph: &Graph, known: &Known, here: &RelPath, selectors: &[String], only: bool, force: bool, forced_done: &[String]) -> Result<Selection, SessionFault> {
+pub fn choose_among(
+    graph: &Graph,
+    known: &Known,
+    here: &RelPath,
+    selectors: &[String],
+    only: bool,
+    force: bool,
+    forced_done: &[String],
+) -> Result<Selection, SessionFault> {
     let state = |id: TaskId| match known.task(&graph.task(id).name).map(|memory| memory.last) {
         None | Some(Last::Never) => "never_ran",
         Some(Last::Failed) => "failed",
@@ -436,7 +462,8 @@ pub fn choose_among(graph: &Graph, known: &Known, here: &RelPath, selectors: &[S
         false => select(&Selectable { graph, here, state: Some(&state) }, selectors)?,
     };
     let ids: Vec<TaskId> = chosen.iter().map(|(task, _)| *task).collect();
-    let mut selection = Selection { chosen: vec![false; graph.tasks.len()], named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
+    let mut selection =
+        Selection { chosen: vec![false; graph.tasks.len()], named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
     for (task, named) in &chosen {
         selection.chosen[task.index()] = true;
         selection.named[task.index()] = *named && !selectors.is_empty();
@@ -473,8 +500,15 @@ pub fn prime(opened: &Opened, selection: &Selection) {
 /// The walk.
 pub fn look_at(graph: &Graph, opened: &mut Opened, cache: &Cache, answers: &mut Answers, selection: &Selection) -> Walked {
     let unchanged = std::mem::take(&mut opened.unchanged);
-    let mut sight =
-        Sight { graph, known: &mut opened.known, disk: &opened.disk, cache: Some(cache), surroundings: &opened.surroundings, answers, unchanged: &unchanged };
+    let mut sight = Sight {
+        graph,
+        known: &mut opened.known,
+        disk: &opened.disk,
+        cache: Some(cache),
+        surroundings: &opened.surroundings,
+        answers,
+        unchanged: &unchanged,
+    };
     let walked = walk(graph, selection, &mut sight);
     opened.unchanged = unchanged;
     walked
@@ -483,12 +517,18 @@ pub fn look_at(graph: &Graph, opened: &mut Opened, cache: &Cache, answers: &mut 
 /// Sources that are needed and not there stop the run before anything starts.
 pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<(), SessionFault> {
     if !walked.faults.is_empty() {
-        return Err(SessionFault::Facts(walked.faults.iter().map(|(task, words)| format!("`{}`: {words}", graph.task(*task).name)).collect()));
+        return Err(SessionFault::Facts(
+            walked.faults.iter().map(|(task, words)| format!("`{}`: {words}", graph.task(*task).name)).collect(),
+        ));
     }
     let mut list = Vec::new();
     for (task, paths) in &walked.missing {
         for path in paths {
-            let made = graph.task(*task).inputs.iter().any(|input| matches!(&input.source, Source::Path { path: read, from: Some(_), .. } if read == path));
+            let made = graph
+                .task(*task)
+                .inputs
+                .iter()
+                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(_), .. } if read == path));
             let late = graph.task(*task).inputs.iter().any(|input| matches!(&input.source, Source::LateGlob { .. }));
             if made || late {
                 continue;
@@ -506,9 +546,14 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
 
 /// The nearest file beside it, or the stage that makes something of nearly this name.
 fn near_path(graph: &Graph, opened: &Opened, path: &RelPath) -> Option<String> {
-    let made: Vec<String> = graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.to_string())).take(100_000).collect();
+    let made: Vec<String> =
+        graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.to_string())).take(100_000).collect();
     if let Some(near) = crate::near::nearest(path.as_str(), &made) {
-        let stage = graph.tasks.iter().find(|task| task.outputs.iter().any(|output| output.path.as_str() == near)).map(|task| task.name.stage().to_string());
+        let stage = graph
+            .tasks
+            .iter()
+            .find(|task| task.outputs.iter().any(|output| output.path.as_str() == near))
+            .map(|task| task.name.stage().to_string());
         return Some(match stage {
             Some(stage) => format!("stage `{stage}` makes {near}"),
             None => near,
@@ -523,7 +568,10 @@ fn near_path(graph: &Graph, opened: &Opened, path: &RelPath) -> Option<String> {
 
 /// Whether a run that did nothing learnt so much that it should be kept.
 fn worth_writing(opened: &Opened, answers: &Answers) -> bool {
-    opened.compiled || !answers.fresh.is_empty() || opened.fresh.is_none() || opened.unchanged.iter().filter(|unchanged| !**unchanged).count() > 100
+    opened.compiled
+        || !answers.fresh.is_empty()
+        || opened.fresh.is_none()
+        || opened.unchanged.iter().filter(|unchanged| !**unchanged).count() > 100
 }
 
 fn pipeline_fields(site: &Site, name: &str) -> PipelineFields {
@@ -533,7 +581,16 @@ fn pipeline_fields(site: &Site, name: &str) -> PipelineFields {
 fn say_nothing_to_do(sink: &mut dyn Sink, clock: &dyn Clock, site: &Site, name: &str, count: u64, options: &Options) {
     let counts = Counts { up_to_date: count, total: count, ..Counts::default() };
     sink.take(clock.wall(), &started(site, name, options, None, counts));
-    sink.take(clock.wall(), &Event::RunEnded(RunEnded { state: RunState::Fine, exit: 0, wall_s: Secs(clock.monotonic()), saved_s: Secs(Duration::ZERO), counts }));
+    sink.take(
+        clock.wall(),
+        &Event::RunEnded(RunEnded {
+            state: RunState::Fine,
+            exit: 0,
+            wall_s: Secs(clock.monotonic()),
+            saved_s: Secs(Duration::ZERO),
+            counts,
+        }),
+    );
     sink.end();
 }
 
@@ -574,11 +631,19 @@ fn drive(
     workshop.writer(&mut opened)?;
     opened.damage = None;
     let Workshop { own, lock, writer } = workshop;
-    let (Some(own), Some(mut lock), Some(writer)) = (own, lock, writer) else { return Err(SessionFault::Own("no folder of flow's own".into())) };
+    let (Some(own), Some(mut lock), Some(writer)) = (own, lock, writer) else {
+        return Err(SessionFault::Own("no folder of flow's own".into()));
+    };
     let began = clock.wall();
     let number = opened.known.next_run();
-    let run = RunId { number, nonce: crate::hash::Framed::new(b'R').number(began as u64).number(u64::from(std::process::id())).digest().0[..8].try_into().map_or(0, u64::from_le_bytes) };
-    lock.name(&Holder::here(number, began)).map_err(|error| SessionFault::Own(format!("cannot write {}: {error}", site.own().join("lock").display())))?;
+    let run = RunId {
+        number,
+        nonce: crate::hash::Framed::new(b'R').number(began as u64).number(u64::from(std::process::id())).digest().0[..8]
+            .try_into()
+            .map_or(0, u64::from_le_bytes),
+    };
+    lock.name(&Holder::here(number, began))
+        .map_err(|error| SessionFault::Own(format!("cannot write {}: {error}", site.own().join("lock").display())))?;
     let (sender, receiver) = messages();
     let told = sender.clone();
     let state = Syncer::start(writer, move |covered| {
@@ -602,10 +667,13 @@ fn drive(
     let (_, at) = state.add(&frame).map_err(state_fault)?;
     opened.known.apply(&frame, at);
     let mut sinks = make_sinks(&site, Some((number, &own)));
-    let counts = Counts { up_to_date: fresh.iter().filter(|fresh| **fresh).count() as u64, total: selection.count() as u64, ..Counts::default() };
+    let counts =
+        Counts { up_to_date: fresh.iter().filter(|fresh| **fresh).count() as u64, total: selection.count() as u64, ..Counts::default() };
     sinks.take(began, &started(&site, &graph.name, options, Some(number), counts));
     if let Some(words) = damage {
-        let message = format!("{words}: it is put away in .flow/kept, everything is read again and matched with the cache; stages without outputs run again");
+        let message = format!(
+            "{words}: it is put away in .flow/kept, everything is read again and matched with the cache; stages without outputs run again"
+        );
         sinks.take(clock.wall(), &Event::Warning(Warning::new("state_damaged", message)));
     }
     for fault in &opened.warnings {
@@ -637,10 +705,12 @@ fn drive(
         let _ = told.send(Message::Stop(stop, before));
     })
     .map_err(|source| RunFault::Own { path: "signals".into(), source })?;
-    let mut ground = DiskGround::open(&site.workspace, &site.flow, &site.folder, &[], &today()).map_err(|source| RunFault::Own { path: site.flow.display().to_string(), source })?;
+    let mut ground = DiskGround::open(&site.workspace, &site.flow, &site.folder, &[], &today())
+        .map_err(|source| RunFault::Own { path: site.flow.display().to_string(), source })?;
     let lend = Arc::clone(&cache);
     ground.lend_to(Box::new(move |folder, path, what| lend.adopt(folder, path, what)));
-    let workspace = Beneath::workspace(&site.workspace).map_err(|source| RunFault::Own { path: site.workspace.display().to_string(), source })?;
+    let workspace =
+        Beneath::workspace(&site.workspace).map_err(|source| RunFault::Own { path: site.workspace.display().to_string(), source })?;
     let saver = Saver::start(Arc::clone(&cache), Box::new(move |path| workspace.read(path)));
     let keep_going = options.keep_going.unwrap_or(graph.keep_going);
     let surroundings = std::mem::replace(&mut opened.surroundings, crate::run::survey::Surroundings { variables: Vec::new() });

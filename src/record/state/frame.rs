@@ -278,6 +278,12 @@ pub struct End {
 impl End {
     /// An attempt that flow did not see end.
     pub fn unseen(run: u64, n: u16, log: Option<String>) -> End {
-        End { run, n, at: 0, ended: Ended { cause: crate::attempt::Cause::Lost("flow was killed while it ran".into()), usage: Usage::default() }, log }
+        End {
+            run,
+            n,
+            at: 0,
+            ended: Ended { cause: crate::attempt::Cause::Lost("flow was killed while it ran".into()), usage: Usage::default() },
+            log,
+        }
     }
 }

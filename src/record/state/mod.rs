@@ -104,7 +104,9 @@ impl Reader {
         if start.get(..8) != Some(MAGIC) {
             return Err(damaged("no state of flow"));
         }
-        let (Some(version), Some(count), Some(block_end), Some(crc)) = (word(&start, 8), word(&start, 12), long(&start, 16), word(&start, 24)) else {
+        let (Some(version), Some(count), Some(block_end), Some(crc)) =
+            (word(&start, 8), word(&start, 12), long(&start, 16), word(&start, 24))
+        else {
             return Err(damaged("header cut"));
         };
         if version != VERSION {
@@ -129,7 +131,9 @@ impl Reader {
         let mut directory = Vec::with_capacity(count as usize);
         for n in 0..count as usize {
             let at = HEADER + n * ENTRY;
-            let (Some(id), Some(crc), Some(offset), Some(length)) = (word(&start, at), word(&start, at + 4), long(&start, at + 8), long(&start, at + 16)) else {
+            let (Some(id), Some(crc), Some(offset), Some(length)) =
+                (word(&start, at), word(&start, at + 4), long(&start, at + 8), long(&start, at + 16))
+            else {
                 return Err(damaged("directory"));
             };
             if offset.checked_add(length).is_none_or(|end| end > block_end) {
@@ -176,7 +180,8 @@ impl Reader {
         let entries = &self.directory[..count.min(self.directory.len())];
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
         let damaged = || StateFault::Damaged { path: STATE.into(), what: "section" };
-        let mut bytes = vec![0; last.offset.checked_add(last.length).and_then(|end| end.checked_sub(first.offset)).ok_or_else(damaged)? as usize];
+        let mut bytes =
+            vec![0; last.offset.checked_add(last.length).and_then(|end| end.checked_sub(first.offset)).ok_or_else(damaged)? as usize];
         self.file.read_exact_at(&mut bytes, first.offset).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
         let mut sections = Vec::with_capacity(entries.len());
         for entry in entries {

@@ -117,7 +117,13 @@ pub struct Syncer {
 impl Syncer {
     /// Starts the thread; `told` hears up to where frames are on the disk, whenever that moves.
     pub fn start(writer: Writer, told: impl Fn(u64) + Send + 'static) -> Syncer {
-        let shared = Arc::new(Shared { writer: Mutex::new(writer), covered: AtomicU64::new(0), stop: Mutex::new(false), wake: Condvar::new(), busy: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            writer: Mutex::new(writer),
+            covered: AtomicU64::new(0),
+            stop: Mutex::new(false),
+            wake: Condvar::new(),
+            busy: AtomicBool::new(false),
+        });
         let inner = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || work(&inner, told)).ok();
         Syncer { shared, thread }

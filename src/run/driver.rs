@@ -48,6 +48,9 @@ const TAIL_LINES: usize = 20;
 /// Bytes of a log that are read for its last lines.
 const TAIL_BYTES: u64 = 16 << 10;
 
+/// An output up to this size, in bytes, is hashed at once: waking another thread costs more.
+const AT_ONCE: u64 = 256 << 10;
+
 /// How often the numbers are told while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -716,9 +719,17 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// The command ended well: outputs and inputs are looked at on a thread of their own.
+    /// The command ended well: outputs and inputs are looked at, what is big on a thread of its own.
     fn settle(&mut self, id: TaskId) {
         let (graph, disk, sender) = (Arc::clone(&self.d.graph), Arc::clone(&self.d.disk), self.d.messages.0.clone());
+        let small = graph.task(id).outputs.iter().all(|output| {
+            !output.folder && disk.stamp(&output.path, false).ok().flatten().is_none_or(|stamp| stamp.kind() != Kind::Folder && stamp.size <= AT_ONCE)
+        });
+        if small {
+            let read = self.ready.get_mut(&id).map(|ready| std::mem::take(&mut ready.read)).unwrap_or_default();
+            let looked = look(&graph, &disk, id, &read);
+            return self.looked(id, looked);
+        }
         let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
         rayon::spawn(move || {
             let looked = look(&graph, &disk, id, &read);

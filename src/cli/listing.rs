@@ -229,7 +229,11 @@ impl Seen {
             .parts
             .iter()
             .filter(|part| part.waits_for().is_some())
-            .map(|part| Reason::Part { was: Some(Box::new(part.clone())), is: Some(Box::new(part.clone())), from: part.waits_for().cloned() })
+            .map(|part| Reason::Part {
+                was: Some(Box::new(part.clone())),
+                is: Some(Box::new(part.clone())),
+                from: part.waits_for().cloned(),
+            })
             .collect()
     }
 

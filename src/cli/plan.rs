@@ -208,10 +208,11 @@ fn show(line: &Line, name_columns: usize, why_columns: usize, style: &Style) -> 
     let (mut name_columns, mut why_columns) = (name_columns, why_columns);
     let mut why = line.why.clone();
     if style.width > 0 {
-        name_columns = name_columns.min(room / 2);
-        name = say::cut(&name, room.saturating_sub(takes_columns).max(8)).into_owned();
+        let most = room.saturating_sub(takes_columns + 2).max(8);
+        name_columns = name_columns.min(room / 2).min(most);
+        name = say::cut(&name, most).into_owned();
         let left = room.saturating_sub(name_columns.max(say::columns(&name)) + 2 + takes_columns);
-        why_columns = why_columns.min(left);
+        why_columns = if left < 8 { 0 } else { why_columns.min(left) };
         why = if left < 8 { String::new() } else { say::cut(&why, left).into_owned() };
     }
     let verb = style.paint(line.paint, line.verb) + &" ".repeat(VERB_COLUMNS.saturating_sub(line.verb.len()));
@@ -256,10 +257,10 @@ mod tests {
             line(&"long".repeat(30), &"why".repeat(30), "about 12 m 40 s"),
             line("a", "", ""),
         ];
-        for width in 20..200 {
+        for width in 40..200 {
             for line in &lines {
                 let shown = show(line, 30, 40, &Style { width, ..Style::default() });
-                assert!(say::columns(shown.trim_end()) < width.max(40), "{width}: {shown}");
+                assert!(say::columns(shown.trim_end()) < width, "{width}: {shown}");
             }
         }
         let shown = show(&lines[0], 20, 26, &Style::default());

@@ -261,7 +261,7 @@ fn a_damaged_or_strange_record_is_none() {
     let member = |name: &str, what: Tree| Member { name: name.into(), what, stamp: Stamp::default() };
     let folder = |members: Vec<Member>| {
         let made = Made { path: RelPath::normal("d").unwrap(), what: Tree::Folder(members), stamp: Stamp::default() };
-        encode(&Stored { record: record(key("k"), vec![made]), blobs: Vec::new(), boot: 1 }).unwrap()
+        encode(&Stored { boot: 1, ..Stored::of(record(key("k"), vec![made])) }).unwrap()
     };
     let link = || Tree::Link("x".into());
     let good = folder(vec![member("a", Tree::Folder(Vec::new())), member("a/b", link())]);

@@ -3,6 +3,8 @@
 pub mod beneath;
 pub mod clock;
 pub mod lock;
+#[cfg(test)]
+pub mod mounted;
 pub mod process;
 pub mod signal;
 pub mod stat;

@@ -457,14 +457,22 @@ impl Known {
     /// Tasks whose last good record has this key, by name: whoever left it.
     pub fn with_key(&self, key: &Key) -> Vec<(TaskName, At)> {
         let keys = self.keys.get_or_init(|| {
-            let mut keys: Vec<(u64, u32)> =
-                self.tasks.stored_parts::<Option<Key>>().filter_map(|(place, key)| Some((prefix(&key?), u32::try_from(place).ok()?))).collect();
+            let mut keys: Vec<(u64, u32)> = self
+                .tasks
+                .stored_parts::<Option<Key>>()
+                .filter_map(|(place, key)| Some((prefix(&key?), u32::try_from(place).ok()?)))
+                .collect();
             keys.sort_unstable();
             keys
         });
         let prefix = prefix(key);
         let from = keys.partition_point(|(has, _)| *has < prefix);
-        let stored = keys.iter().skip(from).take_while(|(has, _)| *has == prefix).filter_map(|(_, place)| self.tasks.name(*place as usize)).map(TaskName::from);
+        let stored = keys
+            .iter()
+            .skip(from)
+            .take_while(|(has, _)| *has == prefix)
+            .filter_map(|(_, place)| self.tasks.name(*place as usize))
+            .map(TaskName::from);
         let new = self.new_keys.get(&prefix).into_iter().flatten().cloned();
         let mut names: Vec<TaskName> = stored.chain(new).collect();
         names.sort();

@@ -68,7 +68,8 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     pub(super) fn read(bytes: &[u8]) -> Option<Table<V>> {
         let (count, rest) = bytes.split_at_checked(4)?;
         let count = u32::from_le_bytes(count.try_into().ok()?) as usize;
-        let ends = |bytes: &[u8]| -> Vec<u32> { bytes.chunks_exact(4).filter_map(|word| word.try_into().ok()).map(u32::from_le_bytes).collect() };
+        let ends =
+            |bytes: &[u8]| -> Vec<u32> { bytes.chunks_exact(4).filter_map(|word| word.try_into().ok()).map(u32::from_le_bytes).collect() };
         let (name_ends, rest) = rest.split_at_checked(count.checked_mul(4)?)?;
         let (value_ends, rest) = rest.split_at_checked(count.checked_mul(4)?)?;
         let (name_ends, value_ends) = (ends(name_ends), ends(value_ends));
@@ -142,7 +143,8 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         let mut put: Vec<&str> = self.changed.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| &**name).collect();
         put.sort_unstable();
         let mut put = put.into_iter().peekable();
-        let mut stored = (0..self.name_ends.len()).filter_map(|place| self.name(place)).filter(|name| !self.changed.contains_key(*name)).peekable();
+        let mut stored =
+            (0..self.name_ends.len()).filter_map(|place| self.name(place)).filter(|name| !self.changed.contains_key(*name)).peekable();
         std::iter::from_fn(move || match (put.peek(), stored.peek()) {
             (Some(a), Some(b)) if a < b => put.next(),
             (_, Some(_)) => stored.next(),
@@ -254,7 +256,16 @@ mod tests {
                     table.remove(&name);
                     map.remove(&name);
                 }
-                _ => table = Table::read(&table.write(|_, found| match found { Found::Stored(value) | Found::Put(value) => Some(value) }).unwrap()).unwrap(),
+                _ => {
+                    table = Table::read(
+                        &table
+                            .write(|_, found| match found {
+                                Found::Stored(value) | Found::Put(value) => Some(value),
+                            })
+                            .unwrap(),
+                    )
+                    .unwrap()
+                }
             }
             if step % 7 == 0 {
                 assert_eq!(all(&table), map);
@@ -269,7 +280,11 @@ mod tests {
         for name in ["a", "bc", "é"] {
             table.put(&name.into(), &(name.len() as u64));
         }
-        let bytes = table.write(|_, found| match found { Found::Stored(value) | Found::Put(value) => Some(value) }).unwrap();
+        let bytes = table
+            .write(|_, found| match found {
+                Found::Stored(value) | Found::Put(value) => Some(value),
+            })
+            .unwrap();
         for cut in 0..bytes.len() {
             assert!(Table::<u64>::read(&bytes[..cut]).is_none(), "cut at {cut}");
         }
@@ -294,7 +309,11 @@ mod tests {
         for n in 0..count {
             table.put(&format!("task{n}").as_str().into(), &n);
         }
-        let bytes = table.write(|_, found| match found { Found::Stored(value) | Found::Put(value) => Some(value) }).unwrap();
+        let bytes = table
+            .write(|_, found| match found {
+                Found::Stored(value) | Found::Put(value) => Some(value),
+            })
+            .unwrap();
         let table = Table::<u64>::read(&bytes).unwrap();
         assert_eq!(table.decoded.load(std::sync::atomic::Ordering::Relaxed), 0);
         for n in 0..count {

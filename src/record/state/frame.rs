@@ -336,7 +336,8 @@ pub(super) fn encode(frame: &Frame) -> io::Result<(Vec<u8>, Laid)> {
     let head = postcard::to_stdvec(&(frame, gist)).map_err(io::Error::other)?;
     let tail = record.as_ref().map_or(&[][..], |(_, bytes)| bytes);
     let length = 4 + head.len() + tail.len();
-    let (Ok(length_word), Ok(head_word), Ok(tail_word)) = (u32::try_from(length), u32::try_from(head.len()), u32::try_from(tail.len())) else {
+    let (Ok(length_word), Ok(head_word), Ok(tail_word)) = (u32::try_from(length), u32::try_from(head.len()), u32::try_from(tail.len()))
+    else {
         return Err(io::Error::other("a record of more than 4 GiB"));
     };
     let mut bytes = Vec::with_capacity(HEAD + length);

@@ -87,4 +87,4 @@ impl StateFault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,9 +4,9 @@
 //! the tail or puts a new file in place of this one does no harm: the descriptor keeps the old one.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::io;
 
 use rustix::fs::FileType;
 
@@ -42,7 +42,9 @@ impl Reader {
             Err(error) => {
                 // A link, a folder, a fifo: nothing of ours, and to be put away like other damage.
                 return Err(match folder.stat(STATE) {
-                    Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => StateFault::damaged("no regular file"),
+                    Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+                        StateFault::damaged("no regular file")
+                    }
                     _ => StateFault::io(error),
                 });
             }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::os::beneath::Beneath;
+use crate::record::state::STATE;
 use crate::record::state::block::{self, Section};
 use crate::record::state::frame::{Frame, Laid, encode};
-use crate::record::state::STATE;
 
 /// Name of the file that becomes `state`.
 const NEXT: &str = "state.new";

@@ -26,22 +26,24 @@ pub struct CliError {
     pub message: String,
     /// What to do.
     pub hints: Vec<String>,
+    /// Each line of the message is an error of its own.
+    pub many: bool,
 }
 
 impl CliError {
     /// The pipeline or the command line is wrong.
     pub fn wrong(message: impl Into<String>) -> CliError {
-        CliError { code: WRONG, message: message.into(), hints: Vec::new() }
+        CliError { code: WRONG, message: message.into(), hints: Vec::new(), many: false }
     }
 
     /// flow itself could not go on.
     pub fn broken(message: impl Into<String>) -> CliError {
-        CliError { code: BROKEN, message: message.into(), hints: Vec::new() }
+        CliError { code: BROKEN, message: message.into(), hints: Vec::new(), many: false }
     }
 
     /// Another run is going on.
     pub fn busy(message: impl Into<String>) -> CliError {
-        CliError { code: BUSY, message: message.into(), hints: Vec::new() }
+        CliError { code: BUSY, message: message.into(), hints: Vec::new(), many: false }
     }
 
     /// With what to do.

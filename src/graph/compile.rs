@@ -15,8 +15,8 @@ use crate::graph::link::{self, Outputs};
 use crate::graph::{Command, Edge, Edges, Graph, Input, Late, Look, Output, Places, Source, Stage, Task, Tool};
 use crate::hash::Kind;
 use crate::name::{RelPath, StageId, TaskId, TaskName};
-use crate::pattern::{self, Pattern};
 use crate::near::nearest;
+use crate::pattern::{self, Pattern};
 use crate::pipeline::config;
 use crate::pipeline::scope::{Scope, Val, Volatile};
 use crate::pipeline::shell::{self, ShellKind};
@@ -168,7 +168,10 @@ impl<'a> Compiler<'a> {
                 };
                 let texts: Option<Vec<String>> = list.iter().map(printed).collect();
                 if texts.is_none() {
-                    self.faults.push(Diagnostic::error("not_text", prepared.words.at, "this yields a list in a list, or a map").label("each entry must be one text"));
+                    self.faults.push(
+                        Diagnostic::error("not_text", prepared.words.at, "this yields a list in a list, or a map")
+                            .label("each entry must be one text"),
+                    );
                 }
                 texts
             }
@@ -192,7 +195,11 @@ impl<'a> Compiler<'a> {
             combinations(stage, &scope, self.source, &mut self.faults)
         };
         if self.tasks.len() + combinations.len() > MOST_TASKS {
-            self.faults.push(Diagnostic::error("too_many_tasks", stage.name.at, format!("with stage `{}` the pipeline has more than {MOST_TASKS} tasks", stage.name.text)));
+            self.faults.push(Diagnostic::error(
+                "too_many_tasks",
+                stage.name.at,
+                format!("with stage `{}` the pipeline has more than {MOST_TASKS} tasks", stage.name.text),
+            ));
             return;
         }
         let outputs: Vec<Option<Prepared<'a>>> = stage.outputs.list.iter().map(|(_, output)| self.prepare(&output.path)).collect();
@@ -218,7 +225,13 @@ impl<'a> Compiler<'a> {
                 let Some(prepared) = prepared else { continue };
                 for text in self.texts(prepared, &scope, &mut reads).unwrap_or_default() {
                     if let Some((path, folder)) = self.output(&text, prepared.words.at) {
-                        made.push(Output { role: name.as_ref().map(|key| key.text.clone()).unwrap_or_default(), path, folder, optional: output.optional, entry: entry as u32 });
+                        made.push(Output {
+                            role: name.as_ref().map(|key| key.text.clone()).unwrap_or_default(),
+                            path,
+                            folder,
+                            optional: output.optional,
+                            entry: entry as u32,
+                        });
                     }
                 }
             }
@@ -257,8 +270,11 @@ impl<'a> Compiler<'a> {
         let wants = self.wants(stage);
         for words in &stage.params {
             if self.given.config.at_path(&words.text).is_none() {
-                let label = nearest(&words.text, &config::names(&self.given.config)).map(|name| format!("did you mean `{name}`?")).unwrap_or_default();
-                self.faults.push(Diagnostic::error("unknown_setting", words.at, format!("no setting `{}` in `config`", words.text)).label(label));
+                let label = nearest(&words.text, &config::names(&self.given.config))
+                    .map(|name| format!("did you mean `{name}`?"))
+                    .unwrap_or_default();
+                self.faults
+                    .push(Diagnostic::error("unknown_setting", words.at, format!("no setting `{}` in `config`", words.text)).label(label));
             }
         }
         let env = merged_env(&self.pipeline.env, &stage.env);
@@ -298,8 +314,12 @@ impl<'a> Compiler<'a> {
                         let has = self.pipeline.pools[index].1;
                         if amount.amount > u64::from(has) {
                             self.faults.push(
-                                Diagnostic::error("pool_too_small", amount.at, format!("stage `{}` wants {} of pool `{pool}`, which has {has}", stage.name.text, amount.amount))
-                                    .also(self.pipeline.pools[index].0.at, "the pool"),
+                                Diagnostic::error(
+                                    "pool_too_small",
+                                    amount.at,
+                                    format!("stage `{}` wants {} of pool `{pool}`, which has {has}", stage.name.text, amount.amount),
+                                )
+                                .also(self.pipeline.pools[index].0.at, "the pool"),
                             );
                         }
                         wants.pools.push((index as u16, amount.amount as u32));
@@ -342,7 +362,8 @@ impl<'a> Compiler<'a> {
         } else if path.as_str() == ".flow" || path.as_str().starts_with(".flow/") {
             Diagnostic::error("output_in_flow", at, "`.flow` is flow's own folder").label("put the output elsewhere")
         } else if pattern::is_pattern(text) && !self.literal_brackets(text) {
-            Diagnostic::error("output_glob", at, format!("output `{text}` is a glob")).label("name each file, or a folder with `/` at the end")
+            Diagnostic::error("output_glob", at, format!("output `{text}` is a glob"))
+                .label("name each file, or a folder with `/` at the end")
         } else {
             return Some((path, folder));
         };
@@ -362,15 +383,26 @@ impl<'a> Compiler<'a> {
             .iter()
             .map(|(_, input)| match input {
                 spec::Input::Text(words) => PreparedInput { main: self.prepare(words), rest: Vec::new(), input },
-                spec::Input::Path { path, exclude, .. } => PreparedInput { main: self.prepare(path), rest: self.prepare_all(exclude), input },
-                spec::Input::Glob { glob, exclude, .. } => PreparedInput { main: self.prepare(glob), rest: self.prepare_all(exclude), input },
+                spec::Input::Path { path, exclude, .. } => {
+                    PreparedInput { main: self.prepare(path), rest: self.prepare_all(exclude), input }
+                }
+                spec::Input::Glob { glob, exclude, .. } => {
+                    PreparedInput { main: self.prepare(glob), rest: self.prepare_all(exclude), input }
+                }
                 spec::Input::From(_) => PreparedInput { main: None, rest: Vec::new(), input },
             })
             .collect()
     }
 
     /// A task's inputs, templates filled in.
-    fn written(&mut self, stage: &'a spec::Stage, inputs: &[PreparedInput<'a>], combination: &Combination, scope: &Scope, reads: &mut Reads) -> Vec<WrittenInput> {
+    fn written(
+        &mut self,
+        stage: &'a spec::Stage,
+        inputs: &[PreparedInput<'a>],
+        combination: &Combination,
+        scope: &Scope,
+        reads: &mut Reads,
+    ) -> Vec<WrittenInput> {
         let mut written = Vec::with_capacity(inputs.len());
         for (entry, prepared) in inputs.iter().enumerate() {
             let entry = entry as u32;
@@ -396,7 +428,13 @@ impl<'a> Compiler<'a> {
                     let Some(main) = &prepared.main else { continue };
                     let exclude = prepared.rest.iter().filter_map(|rest| self.text(rest, scope, reads)).collect::<Vec<_>>();
                     for text in self.texts(main, scope, reads).unwrap_or_default() {
-                        written.push(WrittenInput::Glob { entry, pattern: text, exclude: exclude.clone(), optional: *optional, at: glob.at });
+                        written.push(WrittenInput::Glob {
+                            entry,
+                            pattern: text,
+                            exclude: exclude.clone(),
+                            optional: *optional,
+                            at: glob.at,
+                        });
                     }
                 }
                 spec::Input::From(from) => written.extend(self.from(from, entry, stage, combination, scope, reads)),
@@ -406,7 +444,15 @@ impl<'a> Compiler<'a> {
     }
 
     /// `{from: stage, …}` with its filter's values filled in.
-    fn from(&mut self, from: &'a spec::From, entry: u32, stage: &spec::Stage, combination: &Combination, scope: &Scope, reads: &mut Reads) -> Option<WrittenInput> {
+    fn from(
+        &mut self,
+        from: &'a spec::From,
+        entry: u32,
+        stage: &spec::Stage,
+        combination: &Combination,
+        scope: &Scope,
+        reads: &mut Reads,
+    ) -> Option<WrittenInput> {
         let prepared = self.prepare(&from.stage)?;
         let name = self.text(&prepared, scope, reads)?;
         let mut output = Vec::new();
@@ -429,8 +475,12 @@ impl<'a> Compiler<'a> {
                     Some((_, key)) => vec![key.clone()],
                     None => {
                         self.faults.push(
-                            Diagnostic::error("unknown_axis", rule.axis.at, format!("stage `{}` has no axis `{}`", stage.name.text, rule.axis.text))
-                                .label(format!("to choose by value write `where: {{{}: value}}`", rule.axis.text)),
+                            Diagnostic::error(
+                                "unknown_axis",
+                                rule.axis.at,
+                                format!("stage `{}` has no axis `{}`", stage.name.text, rule.axis.text),
+                            )
+                            .label(format!("to choose by value write `where: {{{}: value}}`", rule.axis.text)),
                         );
                         return None;
                     }
@@ -445,7 +495,9 @@ impl<'a> Compiler<'a> {
     fn finish(mut self) -> (Graph, Vec<Diagnostic>) {
         let outputs = Outputs::new(&self.tasks);
         let pipeline = self.pipeline;
-        let conflicts = outputs.conflicts(&self.tasks, |task, output| output_span(&pipeline.stages[self.tasks[task.index()].stage.index()], output.entry as usize));
+        let conflicts = outputs.conflicts(&self.tasks, |task, output| {
+            output_span(&pipeline.stages[self.tasks[task.index()].stage.index()], output.entry as usize)
+        });
         self.faults.extend(conflicts);
         let mut resolver = Resolver::new(&self.stages, self.tasks.len(), self.look);
         let mut above: Vec<Vec<(TaskId, Edge)>> = Vec::with_capacity(self.tasks.len());
@@ -522,13 +574,24 @@ impl<'a> Compiler<'a> {
     }
 
     /// Second pass for one task: its command, variables, tools and settings.
-    fn second(&mut self, id: TaskId, stage: &'a spec::Stage, draft: Draft, resolved: &mut crate::graph::inputs::Resolved, outputs: &Outputs, commands: &mut CommandTemplates<'a>) -> Finished {
+    fn second(
+        &mut self,
+        id: TaskId,
+        stage: &'a spec::Stage,
+        draft: Draft,
+        resolved: &mut crate::graph::inputs::Resolved,
+        outputs: &Outputs,
+        commands: &mut CommandTemplates<'a>,
+    ) -> Finished {
         let Draft { mut scope, mut reads, .. } = draft;
         let task = &self.tasks[id.index()];
         let dir = task.dir.clone();
         let name = task.name.clone();
         let output_value = value_of(
-            task.outputs.iter().map(|output| (Some(output.role.clone()).filter(|role| !role.is_empty()), vec![output.path.clone()])).collect(),
+            task.outputs
+                .iter()
+                .map(|output| (Some(output.role.clone()).filter(|role| !role.is_empty()), vec![output.path.clone()]))
+                .collect(),
             stage.outputs.single,
             &dir,
         );
@@ -590,7 +653,11 @@ impl<'a> Compiler<'a> {
         let late = (volatile || needs_inputs).then(|| {
             Box::new(Late {
                 command: as_written(&stage.command),
-                env: commands.env.iter().map(|(variable, prepared)| (variable.name.text.clone(), prepared.as_ref().map(|prepared| prepared.words.text.clone()))).collect(),
+                env: commands
+                    .env
+                    .iter()
+                    .map(|(variable, prepared)| (variable.name.text.clone(), prepared.as_ref().map(|prepared| prepared.words.text.clone())))
+                    .collect(),
                 scope: scope.clone(),
                 inputs: needs_inputs,
             })
@@ -621,7 +688,18 @@ impl<'a> Compiler<'a> {
 
     /// Declared tools, then scripts found in the command's text.
     #[expect(clippy::too_many_arguments, reason = "one caller; a struct for these would only rename them")]
-    fn tools(&mut self, id: TaskId, stage: &'a spec::Stage, scope: &Scope, command: &Command, dir: &RelPath, outputs: &Outputs, resolved: &mut crate::graph::inputs::Resolved, kind: ShellKind, reads: &mut Reads) -> Vec<Tool> {
+    fn tools(
+        &mut self,
+        id: TaskId,
+        stage: &'a spec::Stage,
+        scope: &Scope,
+        command: &Command,
+        dir: &RelPath,
+        outputs: &Outputs,
+        resolved: &mut crate::graph::inputs::Resolved,
+        kind: ShellKind,
+        reads: &mut Reads,
+    ) -> Vec<Tool> {
         let mut tools = Vec::new();
         let mut seen: HashSet<RelPath> = resolved
             .inputs
@@ -671,7 +749,15 @@ impl<'a> Compiler<'a> {
         tools
     }
 
-    fn named_tool(&mut self, text: &str, at: Span, outputs: &Outputs, seen: &mut HashSet<RelPath>, resolved: &mut crate::graph::inputs::Resolved, tools: &mut Vec<Tool>) {
+    fn named_tool(
+        &mut self,
+        text: &str,
+        at: Span,
+        outputs: &Outputs,
+        seen: &mut HashSet<RelPath>,
+        resolved: &mut crate::graph::inputs::Resolved,
+        tools: &mut Vec<Tool>,
+    ) {
         if pattern::is_pattern(text) {
             let pattern = match Pattern::parse(text) {
                 Ok(pattern) => pattern,
@@ -681,7 +767,9 @@ impl<'a> Compiler<'a> {
                 }
             };
             match self.look.glob(&pattern) {
-                Ok(paths) if paths.is_empty() => self.faults.push(Diagnostic::error("tool_missing", at, format!("tool `{text}` matches no file"))),
+                Ok(paths) if paths.is_empty() => {
+                    self.faults.push(Diagnostic::error("tool_missing", at, format!("tool `{text}` matches no file")))
+                }
                 Ok(paths) => {
                     for path in paths {
                         if seen.insert(path.clone()) {
@@ -702,7 +790,11 @@ impl<'a> Compiler<'a> {
         if let Some(from) = from {
             resolved.edges.push((from, Edge::File));
         } else if self.look.kind(&path).is_none() {
-            let what = if text.contains('/') { format!("tool `{text}` is not there") } else { format!("no program `{text}` in PATH, and no such file in the workspace") };
+            let what = if text.contains('/') {
+                format!("tool `{text}` is not there")
+            } else {
+                format!("no program `{text}` in PATH, and no such file in the workspace")
+            };
             self.faults.push(Diagnostic::error("tool_missing", at, what));
             return;
         }
@@ -759,7 +851,8 @@ impl<'a> CommandTemplates<'a> {
 
 /// A stage's variables over the pipeline's, by name.
 fn merged_env<'a>(pipeline: &'a [Variable], stage: &'a [Variable]) -> Vec<&'a Variable> {
-    let mut merged: Vec<&Variable> = pipeline.iter().filter(|variable| !stage.iter().any(|other| other.name.text == variable.name.text)).collect();
+    let mut merged: Vec<&Variable> =
+        pipeline.iter().filter(|variable| !stage.iter().any(|other| other.name.text == variable.name.text)).collect();
     merged.extend(stage);
     merged
 }
@@ -771,14 +864,25 @@ fn as_written(command: &spec::Command) -> Command {
     }
 }
 
-fn render_command(commands: &CommandTemplates<'_>, scope: &Scope, kind: ShellKind, reads: &mut Reads, faults: &mut Vec<Diagnostic>, source: &str) -> Option<Command> {
+fn render_command(
+    commands: &CommandTemplates<'_>,
+    scope: &Scope,
+    kind: ShellKind,
+    reads: &mut Reads,
+    faults: &mut Vec<Diagnostic>,
+    source: &str,
+) -> Option<Command> {
     let mut words = Vec::new();
     for prepared in &commands.command {
         if prepared.template.is_plain() && (commands.argv || kind != ShellKind::Posix) {
             words.push(prepared.words.text.clone());
             continue;
         }
-        let result = if commands.argv { argv_words(&prepared.template, scope) } else { prepared.template.command(scope, Volatile::ByName, kind).map(|(text, reads)| (vec![text], reads)) };
+        let result = if commands.argv {
+            argv_words(&prepared.template, scope)
+        } else {
+            prepared.template.command(scope, Volatile::ByName, kind).map(|(text, reads)| (vec![text], reads))
+        };
         match result {
             Ok((list, read)) => {
                 reads.add(read);

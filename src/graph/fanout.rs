@@ -43,7 +43,11 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
             }
             let Some((items, reads)) = items(axis, &inner, source, faults) else { return Vec::new() };
             if next.len() + items.len() > MOST_TASKS {
-                faults.push(Diagnostic::error("too_many_tasks", axis.name.at, format!("stage `{}` would have more than {MOST_TASKS} tasks", stage.name.text)));
+                faults.push(Diagnostic::error(
+                    "too_many_tasks",
+                    axis.name.at,
+                    format!("stage `{}` would have more than {MOST_TASKS} tasks", stage.name.text),
+                ));
                 return Vec::new();
             }
             for (key, item) in items {
@@ -85,7 +89,10 @@ fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>)
     let mut seen = std::collections::HashSet::new();
     for (key, _) in &keyed {
         if !seen.insert(key.as_str()) {
-            faults.push(Diagnostic::error("same_item", at, format!("axis `{}` has two items with the key `{key}`", axis.name.text)).label("each item must have a key of its own"));
+            faults.push(
+                Diagnostic::error("same_item", at, format!("axis `{}` has two items with the key `{key}`", axis.name.text))
+                    .label("each item must have a key of its own"),
+            );
             return None;
         }
     }
@@ -112,7 +119,8 @@ fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnos
 
 /// A template's fault at its place in the file.
 pub fn at_words(fault: &Fault, words: &Words, source: &str) -> Diagnostic {
-    let mut diagnostic = Diagnostic::error(fault.code, words.place(source, fault.range.clone()), fault.message.clone()).label(fault.label.clone());
+    let mut diagnostic =
+        Diagnostic::error(fault.code, words.place(source, fault.range.clone()), fault.message.clone()).label(fault.label.clone());
     diagnostic.hint = fault.hint.clone();
     diagnostic
 }
@@ -185,11 +193,18 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
             for (index, item) in list.into_iter().enumerate() {
                 match item {
                     Val::Map(fields) => {
-                        let named = fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
+                        let named =
+                            fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
                         let key = match named {
                             Some((field, value)) => match printed(&value) {
                                 Some(key) => key,
-                                None => return fail(faults, format!("item {} of axis `{axis}` has a `{field}` that is no text", index + 1), "a key is one text"),
+                                None => {
+                                    return fail(
+                                        faults,
+                                        format!("item {} of axis `{axis}` has a `{field}` that is no text", index + 1),
+                                        "a key is one text",
+                                    );
+                                }
                             },
                             None => index.to_string(),
                         };
@@ -199,7 +214,13 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                     Val::Null => return fail(faults, format!("item {} of axis `{axis}` is null", index + 1), "an item needs a value"),
                     scalar => match printed(&scalar) {
                         Some(key) => keyed.push((key, scalar)),
-                        None => return fail(faults, format!("item {} of axis `{axis}` is a list", index + 1), "an item is a text, a number or a map"),
+                        None => {
+                            return fail(
+                                faults,
+                                format!("item {} of axis `{axis}` is a list", index + 1),
+                                "an item is a text, a number or a map",
+                            );
+                        }
                     },
                 }
             }

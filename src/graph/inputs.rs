@@ -6,10 +6,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::diag::{Diagnostic, Span};
-use crate::near::nearest;
 use crate::graph::link::Outputs;
 use crate::graph::{Edge, Input, Look, Source, Stage, Task};
 use crate::name::{RelPath, StageId, TaskId};
+use crate::near::nearest;
 use crate::pattern::Pattern;
 use crate::pipeline::scope::Val;
 use crate::pipeline::spec;
@@ -121,12 +121,24 @@ impl<'a> Resolver<'a> {
     }
 
     /// A task's inputs and the edges they make.
-    pub fn resolve(&mut self, id: TaskId, stage: &spec::Stage, written: &[WrittenInput], tasks: &[Task], outputs: &Outputs, faults: &mut Vec<Diagnostic>) -> Resolved {
-        let mut resolved =
-            Resolved { values: stage.inputs.list.iter().map(|(name, _)| (name.as_ref().map(|key| key.text.clone()), Vec::new())).collect(), ..Resolved::default() };
+    pub fn resolve(
+        &mut self,
+        id: TaskId,
+        stage: &spec::Stage,
+        written: &[WrittenInput],
+        tasks: &[Task],
+        outputs: &Outputs,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Resolved {
+        let mut resolved = Resolved {
+            values: stage.inputs.list.iter().map(|(name, _)| (name.as_ref().map(|key| key.text.clone()), Vec::new())).collect(),
+            ..Resolved::default()
+        };
         for input in written {
             match input {
-                WrittenInput::Path { entry, path, exclude, optional, at } => self.path(id, *entry, path, exclude, *optional, *at, tasks, outputs, &mut resolved, faults),
+                WrittenInput::Path { entry, path, exclude, optional, at } => {
+                    self.path(id, *entry, path, exclude, *optional, *at, tasks, outputs, &mut resolved, faults)
+                }
                 WrittenInput::Glob { entry, pattern, exclude, optional, at } => {
                     self.glob(id, *entry, pattern, exclude, *optional, *at, tasks, outputs, &mut resolved, faults);
                 }
@@ -141,7 +153,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// An entry of `needs`: edges for order only.
-    pub fn order(&mut self, id: TaskId, written: &WrittenInput, tasks: &[Task], edges: &mut Vec<(TaskId, Edge)>, faults: &mut Vec<Diagnostic>) {
+    pub fn order(
+        &mut self,
+        id: TaskId,
+        written: &WrittenInput,
+        tasks: &[Task],
+        edges: &mut Vec<(TaskId, Edge)>,
+        faults: &mut Vec<Diagnostic>,
+    ) {
         match self.choose(written, tasks, faults) {
             Some(Chosen::Whole(stage)) => self.whole(stage, Edge::Order, edges),
             Some(Chosen::Some(_, list)) => edges.extend(list.into_iter().filter(|other| *other != id).map(|other| (other, Edge::Order))),
@@ -187,9 +206,11 @@ impl<'a> Resolver<'a> {
         }
         for (axis, place, _) in filter {
             if !self.axes[stage.index()].contains(axis) {
-                let label = nearest(axis, &self.axes[stage.index()]).map(|near| format!("did you mean `{near}`?")).unwrap_or_else(|| match self.axes[stage.index()].as_slice() {
-                    [] => format!("`{name}` has no `foreach`"),
-                    axes => format!("its axes: {}", axes.join(", ")),
+                let label = nearest(axis, &self.axes[stage.index()]).map(|near| format!("did you mean `{near}`?")).unwrap_or_else(|| {
+                    match self.axes[stage.index()].as_slice() {
+                        [] => format!("`{name}` has no `foreach`"),
+                        axes => format!("its axes: {}", axes.join(", ")),
+                    }
                 });
                 faults.push(Diagnostic::error("unknown_axis", *place, format!("stage `{name}` has no axis `{axis}`")).label(label));
                 return None;
@@ -201,7 +222,8 @@ impl<'a> Resolver<'a> {
             let mut group: HashMap<Vec<String>, Vec<TaskId>> = HashMap::new();
             for task in (from..to).map(TaskId) {
                 let axes = &tasks[task.index()].axes;
-                let keys = wanted.iter().filter_map(|axis| axes.iter().find(|(name, _)| name == axis).map(|(_, key)| key.clone())).collect();
+                let keys =
+                    wanted.iter().filter_map(|axis| axes.iter().find(|(name, _)| name == axis).map(|(_, key)| key.clone())).collect();
                 group.entry(keys).or_default().push(task);
             }
             group
@@ -209,21 +231,38 @@ impl<'a> Resolver<'a> {
         // Every combination of the wanted keys is one look-up.
         let mut keys: Vec<Vec<String>> = vec![Vec::new()];
         for (_, _, values) in filter {
-            keys = keys.into_iter().flat_map(|key| values.iter().map(move |value| key.iter().cloned().chain([value.clone()]).collect())).collect();
+            keys = keys
+                .into_iter()
+                .flat_map(|key| values.iter().map(move |value| key.iter().cloned().chain([value.clone()]).collect()))
+                .collect();
         }
         let mut chosen: Vec<TaskId> = keys.iter().filter_map(|key| group.get(key)).flatten().copied().collect();
         chosen.sort_unstable();
         chosen.dedup();
         if chosen.is_empty() && !optional {
             let shown: Vec<String> = filter.iter().map(|(axis, _, values)| format!("{axis}={}", values.join("|"))).collect();
-            faults.push(Diagnostic::error("from_nothing", *at, format!("no task of `{name}` with {}", shown.join(", "))).label("`optional: true` allows that"));
+            faults.push(
+                Diagnostic::error("from_nothing", *at, format!("no task of `{name}` with {}", shown.join(", ")))
+                    .label("`optional: true` allows that"),
+            );
             return None;
         }
         Some(Chosen::Some(stage, chosen))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one entry and where its answers go")]
-    fn from(&mut self, id: TaskId, entry: u32, chosen: &Chosen, output: &[String], optional: bool, at: Span, tasks: &[Task], resolved: &mut Resolved, faults: &mut Vec<Diagnostic>) {
+    fn from(
+        &mut self,
+        id: TaskId,
+        entry: u32,
+        chosen: &Chosen,
+        output: &[String],
+        optional: bool,
+        at: Span,
+        tasks: &[Task],
+        resolved: &mut Resolved,
+        faults: &mut Vec<Diagnostic>,
+    ) {
         let (stage, list): (StageId, Vec<TaskId>) = match chosen {
             Chosen::Whole(stage) => {
                 let (from, to) = self.ranges[stage.index()];
@@ -240,14 +279,25 @@ impl<'a> Resolver<'a> {
             return;
         }
         if list.is_empty() && !optional {
-            faults.push(Diagnostic::error("from_nothing", at, format!("stage `{}` has no tasks", self.names[stage.index()])).label("`optional: true` allows that"));
+            faults.push(
+                Diagnostic::error("from_nothing", at, format!("stage `{}` has no tasks", self.names[stage.index()]))
+                    .label("`optional: true` allows that"),
+            );
         }
         for name in output {
             let known = list.first().is_none_or(|task| tasks[task.index()].outputs.iter().any(|made| made.role == *name));
             if !known {
-                let roles: Vec<String> = list.first().map(|task| tasks[task.index()].outputs.iter().map(|made| made.role.clone()).filter(|role| !role.is_empty()).collect()).unwrap_or_default();
-                let label = nearest(name, &roles).map(|near| format!("did you mean `{near}`?")).unwrap_or_else(|| "its outputs are not named so".into());
-                faults.push(Diagnostic::error("unknown_output", at, format!("stage `{}` has no output `{name}`", self.names[stage.index()])).label(label));
+                let roles: Vec<String> = list
+                    .first()
+                    .map(|task| tasks[task.index()].outputs.iter().map(|made| made.role.clone()).filter(|role| !role.is_empty()).collect())
+                    .unwrap_or_default();
+                let label = nearest(name, &roles)
+                    .map(|near| format!("did you mean `{near}`?"))
+                    .unwrap_or_else(|| "its outputs are not named so".into());
+                faults.push(
+                    Diagnostic::error("unknown_output", at, format!("stage `{}` has no output `{name}`", self.names[stage.index()]))
+                        .label(label),
+                );
                 return;
             }
         }
@@ -259,13 +309,29 @@ impl<'a> Resolver<'a> {
             }
             for made in made.iter().filter(|made| output.is_empty() || output.contains(&made.role)) {
                 resolved.values[entry as usize].1.push(made.path.clone());
-                resolved.inputs.push(Input { entry, source: Source::Path { path: made.path.clone(), folder: made.folder, from: Some(task) }, optional: optional || made.optional });
+                resolved.inputs.push(Input {
+                    entry,
+                    source: Source::Path { path: made.path.clone(), folder: made.folder, from: Some(task) },
+                    optional: optional || made.optional,
+                });
             }
         }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one entry and where its answers go")]
-    fn path(&mut self, id: TaskId, entry: u32, text: &str, exclude: &[String], optional: bool, at: Span, tasks: &[Task], outputs: &Outputs, resolved: &mut Resolved, faults: &mut Vec<Diagnostic>) {
+    fn path(
+        &mut self,
+        id: TaskId,
+        entry: u32,
+        text: &str,
+        exclude: &[String],
+        optional: bool,
+        at: Span,
+        tasks: &[Task],
+        outputs: &Outputs,
+        resolved: &mut Resolved,
+        faults: &mut Vec<Diagnostic>,
+    ) {
         let path = match RelPath::normal(text) {
             Ok(path) => path,
             Err(fault) => {
@@ -274,7 +340,10 @@ impl<'a> Resolver<'a> {
             }
         };
         if path.as_str() == ".flow" || path.as_str().starts_with(".flow/") {
-            faults.push(Diagnostic::error("input_in_flow", at, "`.flow` is flow's own folder").label("it changes with every run, so it can't be an input"));
+            faults.push(
+                Diagnostic::error("input_in_flow", at, "`.flow` is flow's own folder")
+                    .label("it changes with every run, so it can't be an input"),
+            );
             return;
         }
         let mut folder = text.ends_with('/');
@@ -304,13 +373,28 @@ impl<'a> Resolver<'a> {
         let from = maker.map(|made| made.task);
         resolved.values[entry as usize].1.push(path.clone());
         if folder && !exclude.is_empty() {
-            faults.push(Diagnostic::error("exclude_folder", at, "`exclude` needs a glob").label(format!("write `{{glob: \"{path}/**\", exclude: …}}`")));
+            faults.push(
+                Diagnostic::error("exclude_folder", at, "`exclude` needs a glob")
+                    .label(format!("write `{{glob: \"{path}/**\", exclude: …}}`")),
+            );
         }
         resolved.inputs.push(Input { entry, source: Source::Path { path, folder, from }, optional });
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one entry and where its answers go")]
-    fn glob(&mut self, id: TaskId, entry: u32, text: &str, exclude: &[String], optional: bool, at: Span, tasks: &[Task], outputs: &Outputs, resolved: &mut Resolved, faults: &mut Vec<Diagnostic>) {
+    fn glob(
+        &mut self,
+        id: TaskId,
+        entry: u32,
+        text: &str,
+        exclude: &[String],
+        optional: bool,
+        at: Span,
+        tasks: &[Task],
+        outputs: &Outputs,
+        resolved: &mut Resolved,
+        faults: &mut Vec<Diagnostic>,
+    ) {
         let parse = |text: &str, faults: &mut Vec<Diagnostic>| match Pattern::parse(text) {
             Ok(pattern) => Some(pattern),
             Err(fault) => {
@@ -325,12 +409,20 @@ impl<'a> Resolver<'a> {
         let makers = outputs.folders_around(&base);
         if !makers.is_empty() {
             if makers.contains(&id) {
-                faults.push(Diagnostic::error("own_output", at, format!("`{text}` looks into a folder that `{}` makes itself", tasks[id.index()].name)));
+                faults.push(Diagnostic::error(
+                    "own_output",
+                    at,
+                    format!("`{text}` looks into a folder that `{}` makes itself", tasks[id.index()].name),
+                ));
                 return;
             }
             resolved.edges.extend(makers.iter().map(|task| (*task, Edge::File)));
             resolved.late = true;
-            resolved.inputs.push(Input { entry, source: Source::LateGlob { pattern: text.to_string(), exclude: exclude.to_vec(), from: makers }, optional });
+            resolved.inputs.push(Input {
+                entry,
+                source: Source::LateGlob { pattern: text.to_string(), exclude: exclude.to_vec(), from: makers },
+                optional,
+            });
             return;
         }
         let on_disk = match self.look.glob(&pattern) {
@@ -370,17 +462,24 @@ impl<'a> Resolver<'a> {
         found.retain(|path, _| !excluded.iter().any(|pattern| pattern.finds(path.as_str())));
         if let Some(own) = own {
             faults.push(
-                Diagnostic::warning("own_output_in_glob", at, format!("`{text}` matches `{own}`, which `{}` makes itself", tasks[id.index()].name))
-                    .label("left out of its inputs; an `exclude` says so in the file"),
+                Diagnostic::warning(
+                    "own_output_in_glob",
+                    at,
+                    format!("`{text}` matches `{own}`, which `{}` makes itself", tasks[id.index()].name),
+                )
+                .label("left out of its inputs; an `exclude` says so in the file"),
             );
         }
         if gone > 0 {
             faults.push(
-                Diagnostic::warning("gone_in_glob", at, format!("`{text}` matches {gone} outputs of stages or items that are gone")).label("left out"),
+                Diagnostic::warning("gone_in_glob", at, format!("`{text}` matches {gone} outputs of stages or items that are gone"))
+                    .label("left out"),
             );
         }
         if found.is_empty() && !optional {
-            faults.push(Diagnostic::error("glob_nothing", at, format!("`{text}` matches nothing")).label("`{glob: …, optional: true}` allows that"));
+            faults.push(
+                Diagnostic::error("glob_nothing", at, format!("`{text}` matches nothing")).label("`{glob: …, optional: true}` allows that"),
+            );
             return;
         }
         for (path, from) in found {

@@ -7,8 +7,8 @@ use crate::graph::compile::argv_words_with;
 use crate::graph::inputs::{Named, value_of};
 use crate::graph::{Command, Graph, Late, Task};
 use crate::name::TaskId;
-use crate::pipeline::shell::{self, ShellKind};
 use crate::pipeline::scope::Volatile;
+use crate::pipeline::shell::{self, ShellKind};
 use crate::pipeline::template::Template;
 
 /// A command and its variables, ready to be started or to be hashed.
@@ -33,7 +33,13 @@ pub fn render(graph: &Graph, id: TaskId, inputs: Option<Vec<Named>>, volatile: V
     fill(graph, task, late, inputs, volatile).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
 }
 
-fn fill(graph: &Graph, task: &Task, late: &Late, inputs: Option<Vec<Named>>, volatile: Volatile<'_>) -> Result<Rendered, Vec<crate::pipeline::template::Fault>> {
+fn fill(
+    graph: &Graph,
+    task: &Task,
+    late: &Late,
+    inputs: Option<Vec<Named>>,
+    volatile: Volatile<'_>,
+) -> Result<Rendered, Vec<crate::pipeline::template::Fault>> {
     let mut scope = late.scope.clone();
     if late.inputs {
         scope.set("inputs", value_of(inputs.unwrap_or_default(), false, &task.dir));

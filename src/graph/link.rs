@@ -86,7 +86,10 @@ impl Outputs {
         let everything = folder.as_str() == ".";
         let prefix = if everything { String::new() } else { format!("{folder}/") };
         let from = self.sorted.partition_point(|(path, _, _)| path.as_str() < prefix.as_str());
-        self.sorted[from..].iter().take_while(move |(path, _, _)| path.as_str().starts_with(&prefix)).map(|(path, task, folder)| (path, *task, *folder))
+        self.sorted[from..]
+            .iter()
+            .take_while(move |(path, _, _)| path.as_str().starts_with(&prefix))
+            .map(|(path, task, folder)| (path, *task, *folder))
     }
 
     /// Paths that two outputs claim: the same one, or one inside another's folder. `place` says where
@@ -166,7 +169,8 @@ pub fn order(above: &[Vec<(TaskId, Edge)>]) -> Result<Vec<TaskId>, Vec<TaskId>> 
             graph.add_edge(NodeIndex::new(other.index()), NodeIndex::new(node), ());
         }
     }
-    let group = kosaraju_scc(&graph).into_iter().find(|group| group.len() > 1 || group.iter().any(|node| graph.contains_edge(*node, *node)));
+    let group =
+        kosaraju_scc(&graph).into_iter().find(|group| group.len() > 1 || group.iter().any(|node| graph.contains_edge(*node, *node)));
     Err(shortest_cycle(above, &group.unwrap_or_default()))
 }
 
@@ -189,7 +193,8 @@ fn by_file(above: &[Vec<(TaskId, Edge)>]) -> Vec<TaskId> {
             next[other.index()] += 1;
         }
     }
-    let mut ready: std::collections::BinaryHeap<Reverse<u32>> = waits.iter().enumerate().filter(|(_, waits)| **waits == 0).map(|(node, _)| Reverse(node as u32)).collect();
+    let mut ready: std::collections::BinaryHeap<Reverse<u32>> =
+        waits.iter().enumerate().filter(|(_, waits)| **waits == 0).map(|(node, _)| Reverse(node as u32)).collect();
     let mut order = Vec::with_capacity(above.len());
     while let Some(Reverse(node)) = ready.pop() {
         order.push(TaskId(node));
@@ -238,7 +243,11 @@ const STEPS_SHOWN: usize = 24;
 pub fn cycle_fault(cycle: &[TaskId], tasks: &[Task], gates: &[StageId], place: impl Fn(StageId) -> Span) -> Diagnostic {
     // Gates are no step of their own: the stage whose gate it is names the step before it.
     let steps: Vec<TaskId> = cycle.iter().copied().filter(|id| id.index() < tasks.len()).collect();
-    let name = |id: TaskId| tasks.get(id.index()).map_or_else(|| gates.get(id.index() - tasks.len()).map_or(String::new(), |_| String::new()), |task| task.name.to_string());
+    let name = |id: TaskId| {
+        tasks
+            .get(id.index())
+            .map_or_else(|| gates.get(id.index() - tasks.len()).map_or(String::new(), |_| String::new()), |task| task.name.to_string())
+    };
     let Some(&first) = steps.first() else { return Diagnostic::error("cycle", Span::default(), "a cycle") };
     let at = place(tasks[first.index()].stage);
     let mut lines = Vec::new();
@@ -252,7 +261,8 @@ pub fn cycle_fault(cycle: &[TaskId], tasks: &[Task], gates: &[StageId], place: i
             lines.push(format!("… {} more …", steps.len() - STEPS_SHOWN - 1));
         }
     }
-    let mut fault = Diagnostic::error("cycle", at, format!("a cycle of {} tasks: each waits for the next", steps.len())).hint(lines.join("\n"));
+    let mut fault =
+        Diagnostic::error("cycle", at, format!("a cycle of {} tasks: each waits for the next", steps.len())).hint(lines.join("\n"));
     if let [_, second, ..] = steps.as_slice() {
         fault = fault.also(place(tasks[second.index()].stage), format!("`{}` is waited for by `{}`", name(*second), name(first)));
     }
@@ -262,7 +272,9 @@ pub fn cycle_fault(cycle: &[TaskId], tasks: &[Task], gates: &[StageId], place: i
 /// What ties a task to one it waits for.
 fn tie(task: &Task, other: &Task) -> String {
     use crate::graph::{Source, Tool};
-    let reads = |path: &RelPath| other.outputs.iter().any(|made| made.path == *path || path.below(&made.path).is_some() || made.path.below(path).is_some());
+    let reads = |path: &RelPath| {
+        other.outputs.iter().any(|made| made.path == *path || path.below(&made.path).is_some() || made.path.below(path).is_some())
+    };
     let inputs = task.inputs.iter().filter_map(|input| match &input.source {
         Source::Path { path, .. } => Some(path),
         _ => None,
@@ -296,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_million_in_a_chain() {
-        let chain: Vec<Vec<(TaskId, Edge)>> = (0..1_000_000u32).map(|node| if node == 0 { Vec::new() } else { vec![(TaskId(node - 1), Edge::File)] }).collect();
+        let chain: Vec<Vec<(TaskId, Edge)>> =
+            (0..1_000_000u32).map(|node| if node == 0 { Vec::new() } else { vec![(TaskId(node - 1), Edge::File)] }).collect();
         assert_eq!(order(&chain).unwrap().len(), 1_000_000);
         let mut ring = chain;
         ring[0].push((TaskId(999_999), Edge::File));

@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 
-use crate::near::nearest;
 use crate::graph::{Edge, Graph};
 use crate::name::{RelPath, TaskId};
+use crate::near::nearest;
 use crate::pattern::Pattern;
 use crate::pipeline::spec::Runs;
 
@@ -43,7 +43,9 @@ pub fn select(on: &Selectable<'_>, selectors: &[String]) -> Result<Vec<(TaskId, 
             let found: HashMap<TaskId, bool> = self::term(on, term)?.into_iter().collect();
             group = Some(match group {
                 None => found,
-                Some(before) => before.into_iter().filter_map(|(task, named)| found.get(&task).map(|also| (task, named || *also))).collect(),
+                Some(before) => {
+                    before.into_iter().filter_map(|(task, named)| found.get(&task).map(|also| (task, named || *also))).collect()
+                }
             });
         }
         for (task, named) in group.unwrap_or_default() {
@@ -74,7 +76,13 @@ fn term(on: &Selectable<'_>, term: &str) -> Result<Vec<(TaskId, bool)>, SelectFa
         const STATES: [&str; 8] = ["up_to_date", "stale", "failed", "interrupted", "blocked", "never_ran", "running", "unknown"];
         if !STATES.contains(&state) {
             let known: Vec<String> = STATES.map(str::to_string).to_vec();
-            return fault(format!("no status `{state}`"), Some(nearest(state, &known).map_or_else(|| format!("one of {}", STATES.join(", ")), |near| format!("did you mean `status:{near}`?"))));
+            return fault(
+                format!("no status `{state}`"),
+                Some(
+                    nearest(state, &known)
+                        .map_or_else(|| format!("one of {}", STATES.join(", ")), |near| format!("did you mean `status:{near}`?")),
+                ),
+            );
         }
         return Ok(tasks_where(graph, |task| of(task) == state));
     }
@@ -116,7 +124,8 @@ fn named(graph: &Graph, term: &str) -> Result<Option<Vec<(TaskId, bool)>>, Selec
     let mut axes_known = wanted.is_empty();
     let keys: Vec<(&str, &str, Option<Pattern>)> = wanted.iter().map(|(axis, key)| (*axis, *key, glob_of(key))).collect();
     for candidate in &graph.stages {
-        let this = stage.is_empty() || candidate.name == stage || stage_pattern.as_ref().is_some_and(|pattern| pattern.matches(&candidate.name));
+        let this =
+            stage.is_empty() || candidate.name == stage || stage_pattern.as_ref().is_some_and(|pattern| pattern.matches(&candidate.name));
         if !this {
             continue;
         }
@@ -128,7 +137,9 @@ fn named(graph: &Graph, term: &str) -> Result<Option<Vec<(TaskId, bool)>>, Selec
         for task in (candidate.tasks.0..candidate.tasks.1).map(TaskId) {
             let name = &graph.task(task).name;
             let fits = keys.iter().all(|(axis, key, pattern)| {
-                item_texts(graph, task, axis, name.as_str()).iter().any(|text| text == key || pattern.as_ref().is_some_and(|pattern| pattern.matches(text)) || in_range(key, text))
+                item_texts(graph, task, axis, name.as_str())
+                    .iter()
+                    .any(|text| text == key || pattern.as_ref().is_some_and(|pattern| pattern.matches(text)) || in_range(key, text))
             });
             if fits {
                 found.push((task, candidate.name == stage));
@@ -151,7 +162,11 @@ fn named(graph: &Graph, term: &str) -> Result<Option<Vec<(TaskId, bool)>>, Selec
     if wanted.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let names: Vec<String> = stages.iter().flat_map(|stage| (stage.tasks.0..stage.tasks.1).map(|task| graph.task(TaskId(task)).name.to_string())).take(100_000).collect();
+    let names: Vec<String> = stages
+        .iter()
+        .flat_map(|stage| (stage.tasks.0..stage.tasks.1).map(|task| graph.task(TaskId(task)).name.to_string()))
+        .take(100_000)
+        .collect();
     Err(SelectFault { message: format!("no task `{term}`"), hint: nearest(term, &names).map(|near| format!("did you mean `{near}`?")) })
 }
 
@@ -190,13 +205,19 @@ fn path(on: &Selectable<'_>, text: &str) -> Result<Vec<TaskId>, SelectFault> {
         return Ok(vec![made.task]);
     }
     let mut below: Vec<TaskId> = outputs.below(&path).collect();
-    if below.is_empty() && crate::pattern::is_pattern(text)
+    if below.is_empty()
+        && crate::pattern::is_pattern(text)
         && let Ok(pattern) = Pattern::parse(path.as_str())
     {
-        below = outputs.below_with_paths(&RelPath(pattern.literal_prefix().into())).filter(|(path, _, _)| pattern.finds(path.as_str())).map(|(_, task, _)| task).collect();
+        below = outputs
+            .below_with_paths(&RelPath(pattern.literal_prefix().into()))
+            .filter(|(path, _, _)| pattern.finds(path.as_str()))
+            .map(|(_, task, _)| task)
+            .collect();
     }
     if below.is_empty() {
-        let paths: Vec<String> = on.graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.to_string())).take(100_000).collect();
+        let paths: Vec<String> =
+            on.graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.to_string())).take(100_000).collect();
         return Err(SelectFault { hint: nearest(path.as_str(), &paths).map(|near| format!("did you mean `{near}`?")), ..unknown() });
     }
     below.sort_unstable();

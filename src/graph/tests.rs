@@ -22,7 +22,8 @@ impl Look for Files {
     }
 
     fn glob(&self, pattern: &Pattern) -> Result<Vec<RelPath>, String> {
-        let mut found: Vec<RelPath> = self.0.iter().filter(|file| pattern.matches(file)).map(|file| RelPath::normal(file).unwrap()).collect();
+        let mut found: Vec<RelPath> =
+            self.0.iter().filter(|file| pattern.matches(file)).map(|file| RelPath::normal(file).unwrap()).collect();
         found.sort();
         Ok(found)
     }
@@ -41,10 +42,19 @@ fn compiled(text: &str, files: &[&'static str]) -> (Graph, Vec<String>) {
     let file = sources.add("p.yaml", text);
     let (pipeline, mut faults) = crate::pipeline::read::read(text, file);
     let settings = config::settle(pipeline.config.as_ref(), &[]).unwrap();
-    let given = Given { sources: &sources, file, config: settings, stem: "p", root: "/w", here: RelPath::workspace(), environment: &[("HOME".into(), "/h".into())] };
+    let given = Given {
+        sources: &sources,
+        file,
+        config: settings,
+        stem: "p",
+        root: "/w",
+        here: RelPath::workspace(),
+        environment: &[("HOME".into(), "/h".into())],
+    };
     let (graph, more) = compile(&pipeline, &given, &Files(files.to_vec()));
     faults.extend(more);
-    let said = faults.iter().map(|fault| format!("{} {}: {}", &sources.show(sources.place(fault.at))[7..], fault.code, fault.message)).collect();
+    let said =
+        faults.iter().map(|fault| format!("{} {}: {}", &sources.show(sources.place(fault.at))[7..], fault.code, fault.message)).collect();
     (graph, said)
 }
 
@@ -128,10 +138,8 @@ fn fan_out_and_gather() {
 
 #[test]
 fn settings_are_tracked_one_by_one() {
-    let graph = good(
-        "config: {a: 1, b: {c: 2, d: 3}, e: x}\nstages:\n  s:\n    cmd: run ${{ config.a }}\n    params: [b]\n    outputs: o\n",
-        &[],
-    );
+    let graph =
+        good("config: {a: 1, b: {c: 2, d: 3}, e: x}\nstages:\n  s:\n    cmd: run ${{ config.a }}\n    params: [b]\n    outputs: o\n", &[]);
     let settings: Vec<&str> = graph.tasks[0].settings.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(settings, ["a", "b.c", "b.d"]);
 }
@@ -178,19 +186,28 @@ fn what_is_run_is_an_input() {
             Tool::Asked { name, command } => format!("{name}: {command}"),
         })
         .collect();
-    assert_eq!(said, ["samtools", "lib/a.py false", "lib/b.py false", "v: python --version", "sub/scripts/clean.py true", "sub/bin/tool true"]);
+    assert_eq!(
+        said,
+        ["samtools", "lib/a.py false", "lib/b.py false", "v: python --version", "sub/scripts/clean.py true", "sub/bin/tool true"]
+    );
 }
 
 #[test]
 fn a_stage_without_outputs_gives_a_stamp() {
-    let graph = good("stages:\n  load:\n    cmd: psql\n    inputs: a.csv\n  report:\n    cmd: q\n    inputs: {from: load}\n    outputs: r\n", &["a.csv"]);
+    let graph = good(
+        "stages:\n  load:\n    cmd: psql\n    inputs: a.csv\n  report:\n    cmd: q\n    inputs: {from: load}\n    outputs: r\n",
+        &["a.csv"],
+    );
     assert_eq!(edges(&graph), ["report <- load"]);
     assert!(matches!(graph.tasks[1].inputs[0].source, Source::Stamp(TaskId(0))));
 }
 
 #[test]
 fn paths_are_seen_from_dir_and_volatile_values_count_by_name() {
-    let graph = good("stages:\n  s:\n    cmd: run -t ${{ attempt }} ${{ inputs }} ${{ outputs.x }}\n    dir: sub\n    inputs: [a.txt]\n    outputs: {x: sub/o, y: p/}\n", &["a.txt"]);
+    let graph = good(
+        "stages:\n  s:\n    cmd: run -t ${{ attempt }} ${{ inputs }} ${{ outputs.x }}\n    dir: sub\n    inputs: [a.txt]\n    outputs: {x: sub/o, y: p/}\n",
+        &["a.txt"],
+    );
     let Command::Shell(text) = &graph.tasks[0].command else { panic!() };
     assert!(text.ends_with(" ../a.txt o"), "{text}");
     assert!(!text.contains(" 1 "), "{text}");
@@ -240,13 +257,19 @@ fn faults_have_places() {
 
 #[test]
 fn a_cycle_is_named_whole() {
-    let said = faults("stages:\n  a: {cmd: t, inputs: c.txt, outputs: a.txt}\n  b: {cmd: t, inputs: a.txt, outputs: b.txt}\n  c: {cmd: t, inputs: b.txt, outputs: c.txt}\n", &[]);
+    let said = faults(
+        "stages:\n  a: {cmd: t, inputs: c.txt, outputs: a.txt}\n  b: {cmd: t, inputs: a.txt, outputs: b.txt}\n  c: {cmd: t, inputs: b.txt, outputs: c.txt}\n",
+        &[],
+    );
     assert_eq!(said, ["2:23 cycle: a cycle of 3 tasks: each waits for the next"]);
 }
 
 #[test]
 fn a_graph_is_plain_data() {
-    let graph = good("config: {l: [1, 2]}\nstages:\n  s:\n    foreach: {i: config.l}\n    cmd: t ${{ i }} ${{ attempt }}\n    outputs: o/${{ i }}\n", &[]);
+    let graph = good(
+        "config: {l: [1, 2]}\nstages:\n  s:\n    foreach: {i: config.l}\n    cmd: t ${{ i }} ${{ attempt }}\n    outputs: o/${{ i }}\n",
+        &[],
+    );
     let bytes = postcard::to_stdvec(&graph).unwrap();
     assert_eq!(postcard::from_bytes::<Graph>(&bytes).unwrap(), graph);
 }

@@ -182,7 +182,7 @@ pub fn holder(folder: &Beneath) -> Option<Holder> {
 /// When flow last looked, in nanoseconds since 1970.
 pub fn looked(folder: &Beneath) -> Option<i64> {
     let stat = folder.stat(LOCK).ok()??;
-    (stat.st_mtime as i64).checked_mul(1_000_000_000)?.checked_add(stat.st_mtime_nsec as i64)
+    stat.st_mtime.checked_mul(1_000_000_000)?.checked_add(stat.st_mtime_nsec as i64)
 }
 
 #[cfg(test)]

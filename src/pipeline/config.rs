@@ -39,7 +39,9 @@ pub enum SetFault {
 
 /// Splits `key=value`.
 pub fn split_set(text: &str) -> Result<(String, String), SetFault> {
-    text.split_once('=').map(|(key, value)| (key.to_string(), value.to_string())).ok_or_else(|| SetFault::NoValue { text: text.to_string() })
+    text.split_once('=')
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .ok_or_else(|| SetFault::NoValue { text: text.to_string() })
 }
 
 /// The settings of a file under these `--set`s, later ones beating earlier ones.
@@ -150,10 +152,12 @@ pub fn check(config: &Value) -> Vec<Diagnostic> {
             }
             Data::List(items) => stack.extend(items.iter().rev().filter(|item| !item.is_null()).map(|item| (name.clone(), item))),
             Data::Scalar(scalar) if scalar.meaning() == Meaning::Null => faults.push(
-                Diagnostic::error("setting_missing", value.at, format!("setting `{name}` must be given")).label(format!("give it with `--set {name}=…`")),
+                Diagnostic::error("setting_missing", value.at, format!("setting `{name}` must be given"))
+                    .label(format!("give it with `--set {name}=…`")),
             ),
             Data::Scalar(scalar) if scalar.text.contains("${{") => faults.push(
-                Diagnostic::error("not_yet", value.at, "references between settings are not in this version of flow yet").label("write the value itself"),
+                Diagnostic::error("not_yet", value.at, "references between settings are not in this version of flow yet")
+                    .label("write the value itself"),
             ),
             Data::Scalar(_) => {}
         }

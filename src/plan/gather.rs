@@ -48,7 +48,8 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
     let mut inputs = Vec::with_capacity(task.inputs.len());
     let mut read = Vec::with_capacity(task.inputs.len());
     let mut missing = Vec::new();
-    let late = task.late.as_ref().is_some_and(|late| late.inputs) || task.inputs.iter().any(|input| matches!(input.source, Source::LateGlob { .. }));
+    let late = task.late.as_ref().is_some_and(|late| late.inputs)
+        || task.inputs.iter().any(|input| matches!(input.source, Source::LateGlob { .. }));
     let mut values: Vec<Named> = match late {
         true => task.roles.iter().map(|role| (Some(role.clone()).filter(|role| !role.is_empty()), Vec::new())).collect(),
         false => Vec::new(),
@@ -124,7 +125,9 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
                 Part::Tool { said: path.to_string(), automatic: *automatic, content }
             }
             Tool::Program { name } => Part::Tool { said: name.clone(), automatic: false, content: now.program(name)? },
-            Tool::Asked { name, command } => Part::Tool { said: name.clone(), automatic: false, content: now.answer(command, &stage.shell)? },
+            Tool::Asked { name, command } => {
+                Part::Tool { said: name.clone(), automatic: false, content: now.answer(command, &stage.shell)? }
+            }
         });
     }
     parts.append(&mut inputs);

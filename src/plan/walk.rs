@@ -125,7 +125,14 @@ fn one(
 }
 
 /// The one decision for a task whose manifest is known.
-pub fn ask(graph: &Graph, id: TaskId, selection: &Selection, remembered: &Remembered, manifest: &Manifest, facts: &mut dyn Facts) -> Verdict {
+pub fn ask(
+    graph: &Graph,
+    id: TaskId,
+    selection: &Selection,
+    remembered: &Remembered,
+    manifest: &Manifest,
+    facts: &mut dyn Facts,
+) -> Verdict {
     let task = graph.task(id);
     let stage = graph.stage_of(id);
     let question = Question {
@@ -161,7 +168,9 @@ impl Above<'_> {
             Some(task) => match self.verdict(task)? {
                 Verdict::UpToDate | Verdict::Missing(_) => None,
                 Verdict::Restore { record, .. } => recorded(record, path),
-                Verdict::Run(_) | Verdict::Pending { .. } | Verdict::Unknown(_) => Some(Content::Pending(self.graph.task(task).name.clone())),
+                Verdict::Run(_) | Verdict::Pending { .. } | Verdict::Unknown(_) => {
+                    Some(Content::Pending(self.graph.task(task).name.clone()))
+                }
             },
             // A folder into which other tasks write: it is known when they are all done.
             None => self

@@ -454,6 +454,20 @@ impl Known {
         self.trusts(if memory.spoilt.is_some() { memory.spoilt_trust } else { memory.trust })
     }
 
+    /// What stands at a task's outputs was read in this boot, and is what its record says. The next block
+    /// keeps that; [`Frame::Verified`] says so before that.
+    pub fn believe(&mut self, name: &TaskName) {
+        let Some(mut memory) = self.task(name).filter(|memory| !self.believed(memory)) else { return };
+        let boot = self.boot_number(&self.here.clone());
+        let trust = Trust { boot, end: u64::MAX };
+        match memory.spoilt {
+            Some(_) => memory.spoilt_trust = trust,
+            None => memory.trust = trust,
+        }
+        self.tasks.put(&name.0, &memory);
+        self.changed = true;
+    }
+
     /// Tasks whose last good record has this key, by name: whoever left it.
     pub fn with_key(&self, key: &Key) -> Vec<(TaskName, At)> {
         let keys = self.keys.get_or_init(|| {

@@ -177,7 +177,8 @@ pub(super) fn fault(doing: &'static str, path: &str) -> impl FnOnce(io::Error) -
 }
 
 /// Opens the bracket; `started` writes the frame STARTED (and syncs it where no file can tell later
-/// that something was begun: no outputs, `persist`).
+/// that something was begun: no outputs, `persist`). After a fault what this call had set aside is
+/// back; what an earlier attempt of this run holds open is still to be closed by [`fail`].
 pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&mut G) -> io::Result<()>) -> Result<Open, Fault> {
     let mut way = Way::default();
     for output in task.outputs.iter().filter(|output| !output.persist) {
@@ -197,14 +198,32 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
         }
     }
     started(ground).map_err(Fault::State)?;
-    let earlier = FailedAt {
-        label: format!("{}.{}", task.attempt.run.number, task.attempt.n.saturating_sub(1).max(1)),
-        ..FailedAt::ended(task.attempt)
-    };
-    for path in way.failed {
-        make_way(ground, &path, To::Failed(&earlier))?;
+    match clear(ground, task, &way.failed, way.aside, &mut open.aside) {
+        Ok(()) => Ok(open),
+        Err(fault) => {
+            // What cannot be put back now recovery puts back; the first fault says more.
+            for away in open.aside.iter().rev() {
+                let _ = ground.shift(&away.path, To::Out);
+            }
+            Err(fault)
+        }
     }
-    for (path, what, now) in way.aside {
+}
+
+/// The moves of [`begin`] after its frame.
+fn clear<G: Ground>(
+    ground: &mut G,
+    task: &Bracketed,
+    failed: &[String],
+    old: Vec<(String, Tree, Stamp)>,
+    aside: &mut Vec<Away>,
+) -> Result<(), Fault> {
+    let label = format!("{}.{}", task.attempt.run.number, task.attempt.n.saturating_sub(1).max(1));
+    let earlier = FailedAt { label, ..FailedAt::ended(task.attempt) };
+    for path in failed {
+        make_way(ground, path, To::Failed(&earlier))?;
+    }
+    for (path, what, now) in old {
         match ground.shift(&path, To::Aside).map_err(fault("set aside", &path))? {
             Moved::Nothing => continue,
             Moved::Taken => {
@@ -213,14 +232,16 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
             }
             Moved::To(_) => {}
         }
-        let there = ground.stat(Side::Aside, &path).map_err(fault("look at", &path))?;
-        let stamp = there.filter(|there| there.same_but_ctime(&now));
-        open.aside.push(Away { path, what, stamp });
+        aside.push(Away { path, what, stamp: None });
+        if let Some(away) = aside.last_mut() {
+            let there = ground.stat(Side::Aside, &away.path).map_err(fault("look at", &away.path))?;
+            away.stamp = there.filter(|there| there.same_but_ctime(&now));
+        }
     }
     for output in task.outputs {
         ground.parents(output.path.as_str()).map_err(fault("make the folder of", output.path.as_str()))?;
     }
-    Ok(open)
+    Ok(())
 }
 
 /// Closes the bracket well: `frame` writes DONE or SPOILT with the whole record, whose outputs are

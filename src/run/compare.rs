@@ -3,12 +3,10 @@
 //! Owns the comparison member by member. Moves nothing. Must hold: content decides, never a time.
 
 use crate::hash::{Kind, Stamp};
+use crate::pattern::is_flows_own;
 use crate::record::record::{Made, Member, Tree};
 use crate::run::bracket::{Fault, fault};
 use crate::run::ground::{Ground, Side};
-
-/// Names in a folder that count for nothing, as in folder inputs.
-const LEFT_OUT: [&str; 5] = [".flow", ".git", "__pycache__", ".ipynb_checkpoints", ".DS_Store"];
 
 /// What stands at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,7 +56,7 @@ pub fn compare<G: Ground>(ground: &mut G, path: &str, said: &[&Made], hint: Opti
             let member = format!("{folder}/{name}");
             let Some(stamp) = ground.stat(Side::Out, &member).map_err(fault(look, &member))? else { continue };
             let first = said.first().and_then(|made| said_at(made, &member));
-            if first.is_none() && LEFT_OUT.contains(&name.as_str()) {
+            if first.is_none() && is_flows_own(&name) {
                 continue;
             }
             if !as_said(ground, &member, &stamp, said, hint)? {

@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::attempt::{Cause, Ended, Usage};
 use crate::disk::{Disk, View};
 use crate::event::{
-    CauseFields, DigestText, Event, How, OutputFields, Progress, RunEnded, RunState, Secs, Shown, Sink, StageTodo, TaskBlocked, TaskDone, TaskEnded, TaskFailed, TaskFields,
-    TaskStarted, UsageFields, Warning, reason_fields,
+    CauseFields, DigestText, Event, How, OutputFields, Progress, RunEnded, RunState, Secs, Shown, Sink, StageTodo, TaskBlocked, TaskDone,
+    TaskEnded, TaskFailed, TaskFields, TaskStarted, UsageFields, Warning, reason_fields,
 };
 use crate::graph::inputs::Named;
 use crate::graph::{Edge, Graph};
@@ -32,8 +32,8 @@ use crate::record::cache::{Cache, Saver, Stored};
 use crate::record::known::Known;
 use crate::record::manifest::{Content, Manifest, Part};
 use crate::record::record::{Made, Record, Tree};
-use crate::record::state::frame::{Frame, How as FrameHow};
 use crate::record::state::Syncer;
+use crate::record::state::frame::{Frame, How as FrameHow};
 use crate::run::bracket::{self, Bracketed, Closed, Open, Output, Work};
 use crate::run::disk_ground::DiskGround;
 use crate::run::exec::mark::Mark;
@@ -218,8 +218,17 @@ impl Driver<'_> {
     /// Runs what is not `fresh`, in order, until nothing is left or nothing more may start.
     pub fn run(&mut self, fresh: &[bool]) -> Result<Ran, RunFault> {
         let common = Common::new(self.surroundings.variables.iter().cloned());
-        let policies = self.graph.stages.iter().map(|stage| Policy { retries: stage.retries, backoff: Duration::from_secs(1), ..Policy::default() }).collect();
-        let room = Room { slots: self.jobs, memory: crate::os::process::memory().unwrap_or(0), pools: self.graph.pools.iter().map(|(_, size)| *size).collect() };
+        let policies = self
+            .graph
+            .stages
+            .iter()
+            .map(|stage| Policy { retries: stage.retries, backoff: Duration::from_secs(1), ..Policy::default() })
+            .collect();
+        let room = Room {
+            slots: self.jobs,
+            memory: crate::os::process::memory().unwrap_or(0),
+            pools: self.graph.pools.iter().map(|(_, size)| *size).collect(),
+        };
         let keep_going = self.keep_going;
         let by_name = self.graph.tasks.iter().enumerate().map(|(index, task)| (task.name.clone(), TaskId(index as u32))).collect();
         let mut it = Loop {
@@ -356,7 +365,8 @@ impl Loop<'_, '_> {
         let counts = self.scheduler.counts();
         let total = self.d.selection.count() as u64;
         let (ran, restored, up_to_date) = (counts.ran as u64, counts.restored as u64, counts.fresh as u64);
-        let (failed, failed_allowed, not_run) = ((counts.failed + counts.cancelled) as u64, counts.allowed as u64, (counts.blocked + counts.skipped) as u64);
+        let (failed, failed_allowed, not_run) =
+            ((counts.failed + counts.cancelled) as u64, counts.allowed as u64, (counts.blocked + counts.skipped) as u64);
         let over = ran + restored + up_to_date + failed + failed_allowed + not_run;
         let not_started = if self.finished { total.saturating_sub(over) } else { 0 };
         crate::event::Counts { ran, restored, up_to_date, failed, failed_allowed, not_run, not_started, off: 0, total }
@@ -450,7 +460,8 @@ impl Loop<'_, '_> {
             Verdict::Run(reasons) => (Found::Run, reasons, None),
             Verdict::Missing(paths) => {
                 let shown: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-                return self.fault(id, Cause::NotStarted(format!("`runs: never`, and {} is neither there nor in the cache", shown.join(", "))));
+                return self
+                    .fault(id, Cause::NotStarted(format!("`runs: never`, and {} is neither there nor in the cache", shown.join(", "))));
             }
             // What is above is done and commands may be asked: neither can be.
             Verdict::Pending { .. } | Verdict::Unknown(_) => (Found::Run, Vec::new(), None),
@@ -497,6 +508,7 @@ impl Loop<'_, '_> {
         let name = format!("flow-{}-{}-{}", self.d.mark.id(), self.d.run.number, self.slots.len());
         let scratch = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&scratch)?;
+        self.d.own.make_folder("logs")?;
         self.slots.push(Slot { scratch, taken: true });
         Ok(self.slots.len() - 1)
     }
@@ -549,7 +561,7 @@ impl Loop<'_, '_> {
         let sync = outputs.is_empty();
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Command };
         let opened = self.in_bracket(&frame, sync, |ground, started| bracket::begin(ground, &bracketed, started));
-        let open = match opened {
+        let mut open = match opened {
             Ok(open) => open,
             Err(words) => {
                 self.slots[slot].taken = false;
@@ -557,6 +569,7 @@ impl Loop<'_, '_> {
             }
         };
         self.kept(id, &open);
+        open.join(self.active.remove(&id).map(|earlier| earlier.open));
         for output in &outputs {
             self.d.disk.memo().forget(&output.path);
         }
@@ -576,13 +589,19 @@ impl Loop<'_, '_> {
         }
     }
 
-    fn prepared(&mut self, id: TaskId, attempt: &AttemptId, slot: usize, late: Option<Vec<Named>>) -> Result<crate::attempt::Launch, String> {
+    fn prepared(
+        &mut self,
+        id: TaskId,
+        attempt: &AttemptId,
+        slot: usize,
+        late: Option<Vec<Named>>,
+    ) -> Result<crate::attempt::Launch, String> {
         let scratch = self.slots[slot].scratch.clone();
         empty(&scratch).map_err(|error| format!("cannot empty the scratch folder {}: {error}", scratch.display()))?;
         let config = match params(&self.d.graph, id) {
             Some(json) => {
                 let name = format!("logs/slot-{slot}.json");
-                let write = self.d.own.make_folder("logs").and_then(|_| self.d.own.create_file(&name)).and_then(|mut file| io::Write::write_all(&mut file, json.as_bytes()));
+                let write = self.d.own.create_file(&name).and_then(|mut file| io::Write::write_all(&mut file, json.as_bytes()));
                 write.map_err(|error| format!("cannot write $FLOW_CONFIG: {error}"))?;
                 Some(self.d.own_path.join(name))
             }
@@ -638,7 +657,14 @@ impl Loop<'_, '_> {
 
     /// An attempt that ends before its command could be started.
     fn not_started(&mut self, id: TaskId, attempt: AttemptId, words: String) {
-        self.active.entry(id).or_insert(Active { attempt: attempt.clone(), open: Open::default(), slot: usize::MAX, record: None, ended: None, log: None });
+        self.active.entry(id).or_insert(Active {
+            attempt: attempt.clone(),
+            open: Open::default(),
+            slot: usize::MAX,
+            record: None,
+            ended: None,
+            log: None,
+        });
         self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
     }
 
@@ -726,10 +752,20 @@ impl Loop<'_, '_> {
         };
         let before = self.d.known.standing(&active.attempt.task).ok().flatten();
         let frame = match looked.spoilt.is_empty() {
-            true => Frame::Done { task: active.attempt.task.clone(), n: active.attempt.n, how: FrameHow::Ran, log: active.log.clone(), record: Some(Box::new(record.clone())) },
-            false => {
-                Frame::Spoilt { task: active.attempt.task.clone(), n: active.attempt.n, inputs: looked.spoilt.clone(), log: active.log.clone(), record: Some(Box::new(record.clone())) }
-            }
+            true => Frame::Done {
+                task: active.attempt.task.clone(),
+                n: active.attempt.n,
+                how: FrameHow::Ran,
+                log: active.log.clone(),
+                record: Some(Box::new(record.clone())),
+            },
+            false => Frame::Spoilt {
+                task: active.attempt.task.clone(),
+                n: active.attempt.n,
+                inputs: looked.spoilt.clone(),
+                log: active.log.clone(),
+                record: Some(Box::new(record.clone())),
+            },
         };
         if !self.done(id, active, &record, &frame) {
             return self.inputs.push_back(Input::Settled(id, Err(Cause::Cancelled)));
@@ -787,7 +823,9 @@ impl Loop<'_, '_> {
     }
 
     fn tell_done(&mut self, id: TaskId, how: How, recorded: bool, record: &Record, before: Option<&Record>) {
-        let same = |made: &Made| before.is_some_and(|before| before.outputs.iter().any(|old| old.path == made.path && old.what.content() == made.what.content()));
+        let same = |made: &Made| {
+            before.is_some_and(|before| before.outputs.iter().any(|old| old.path == made.path && old.what.content() == made.what.content()))
+        };
         let outputs = record
             .outputs
             .iter()
@@ -808,7 +846,8 @@ impl Loop<'_, '_> {
 
     /// A 0-byte output never changes, so nothing below it reruns.
     fn empty_outputs(&mut self, id: TaskId, record: &Record) {
-        let empty: Vec<RelPath> = record.outputs.iter().filter(|made| matches!(made.what, Tree::File { bytes: 0, .. })).map(|made| made.path.clone()).collect();
+        let empty: Vec<RelPath> =
+            record.outputs.iter().filter(|made| matches!(made.what, Tree::File { bytes: 0, .. })).map(|made| made.path.clone()).collect();
         for path in empty {
             let graph = Arc::clone(&self.d.graph);
             let below = graph.tasks.iter().any(|task| {
@@ -816,7 +855,13 @@ impl Loop<'_, '_> {
             });
             if below {
                 let stage = &graph.stage_of(id).name;
-                let mut warning = Warning::new("output_empty", format!("{path} is empty and will never change, so nothing that reads it reruns: leave it out and use `{{from: {stage}}}`")).about(self.fields(id));
+                let mut warning = Warning::new(
+                    "output_empty",
+                    format!(
+                        "{path} is empty and will never change, so nothing that reads it reruns: leave it out and use `{{from: {stage}}}`"
+                    ),
+                )
+                .about(self.fields(id));
                 warning.path = Some(path.to_string());
                 self.say(Event::Warning(warning));
             }
@@ -847,7 +892,13 @@ impl Loop<'_, '_> {
         let last = self.last_made(id);
         let had_aside: Vec<String> = open.aside.iter().map(|away| away.path.clone()).collect();
         let usage = ended.map(|ended| ended.usage).unwrap_or_default();
-        let frame = Frame::Failed { task: attempt.task.clone(), n: attempt.n, ended: Ended { cause: cause.clone(), usage }, at: self.d.clock.wall(), log: log.clone() };
+        let frame = Frame::Failed {
+            task: attempt.task.clone(),
+            n: attempt.n,
+            ended: Ended { cause: cause.clone(), usage },
+            at: self.d.clock.wall(),
+            log: log.clone(),
+        };
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Command };
         let put_away = self.in_bracket(&frame, false, |ground, written| bracket::fail(ground, &bracketed, open, written));
         let put_away = match put_away {
@@ -871,7 +922,10 @@ impl Loop<'_, '_> {
             Cause::Exit(_) => had_aside.clone(),
             _ => Vec::new(),
         };
-        let failed_to = put_away.wrote.first().map(|_| format!("{}/failed/{}/{}.{}/", self.d.own_shown, attempt.task.folder(), attempt.run.number, attempt.n));
+        let failed_to = put_away
+            .wrote
+            .first()
+            .map(|_| format!("{}/failed/{}/{}.{}/", self.d.own_shown, attempt.task.folder(), attempt.run.number, attempt.n));
         let shown = Shown {
             tail: log.as_ref().map(|log| tail(self.d.own, log)).unwrap_or_default(),
             still: put_away.back.iter().map(|back| back.path.clone()).collect(),
@@ -929,7 +983,10 @@ impl Loop<'_, '_> {
         let sender = self.d.messages.0.clone();
         rayon::spawn(move || {
             let (list, _) = cache.lookup(&record.key).parts();
-            let stored = list.into_iter().find(|stored| same_outputs(&stored.record.outputs, &record.outputs)).unwrap_or_else(|| Arc::new(Stored::of((*record).clone())));
+            let stored = list
+                .into_iter()
+                .find(|stored| same_outputs(&stored.record.outputs, &record.outputs))
+                .unwrap_or_else(|| Arc::new(Stored::of((*record).clone())));
             let result = bring.iter().zip(&places).try_for_each(|(bring, (folder, path))| {
                 cache.restore(&stored, &bring.what, folder, path).map(|_| ()).map_err(|fault| fault.to_string())
             });
@@ -982,7 +1039,8 @@ impl Loop<'_, '_> {
         let before = self.d.known.standing(&active.attempt.task).ok().flatten();
         let saved = record.ended.usage.wall;
         let record = Record { outputs: made, ..record };
-        let frame = Frame::Done { task: active.attempt.task.clone(), n: active.attempt.n, how, log: None, record: Some(Box::new(record.clone())) };
+        let frame =
+            Frame::Done { task: active.attempt.task.clone(), n: active.attempt.n, how, log: None, record: Some(Box::new(record.clone())) };
         if !self.done(id, active, &record, &frame) {
             return self.inputs.push_back(Input::Settled(id, Err(Cause::Cancelled)));
         }
@@ -1045,13 +1103,20 @@ fn look(graph: &Graph, disk: &Disk, id: TaskId, read: &[(RelPath, Content)]) -> 
             Ok(Some(seen)) => {
                 let folder = matches!(seen.tree, Tree::Folder(_));
                 if folder && !output.folder {
-                    looked.fault.get_or_insert(Cause::Checks(vec![format!("{} is a folder: declare it as `{}/`", output.path, output.path)]));
+                    looked
+                        .fault
+                        .get_or_insert(Cause::Checks(vec![format!("{} is a folder: declare it as `{}/`", output.path, output.path)]));
                 } else if !folder && output.folder {
-                    looked.fault.get_or_insert(Cause::Checks(vec![format!("{} is a file, declared as the folder `{}/`", output.path, output.path)]));
+                    looked.fault.get_or_insert(Cause::Checks(vec![format!(
+                        "{} is a file, declared as the folder `{}/`",
+                        output.path, output.path
+                    )]));
                 }
                 looked.made.push(Made { path: output.path.clone(), what: seen.tree, stamp: seen.stamp });
             }
-            Ok(None) if output.optional => looked.made.push(Made { path: output.path.clone(), what: Tree::Absent, stamp: Stamp::default() }),
+            Ok(None) if output.optional => {
+                looked.made.push(Made { path: output.path.clone(), what: Tree::Absent, stamp: Stamp::default() })
+            }
             Ok(None) => missing.push(output.path.clone()),
             Err(fault) => {
                 looked.fault.get_or_insert(Cause::Checks(vec![fault.to_string()]));
@@ -1076,12 +1141,18 @@ fn look(graph: &Graph, disk: &Disk, id: TaskId, read: &[(RelPath, Content)]) -> 
 }
 
 fn same_outputs(made: &[Made], recorded: &[Made]) -> bool {
-    made.len() == recorded.len() && made.iter().zip(recorded).all(|(made, recorded)| made.path == recorded.path && made.what.content() == recorded.what.content())
+    made.len() == recorded.len()
+        && made.iter().zip(recorded).all(|(made, recorded)| made.path == recorded.path && made.what.content() == recorded.what.content())
 }
 
 /// New at each execution, whatever the clock says.
 fn nonce(attempt: &AttemptId, at: i64) -> u64 {
-    let digest = crate::hash::Framed::new(b'N').bytes(attempt.task.as_str().as_bytes()).number(attempt.run.nonce).number(u64::from(attempt.n)).number(at as u64).digest();
+    let digest = crate::hash::Framed::new(b'N')
+        .bytes(attempt.task.as_str().as_bytes())
+        .number(attempt.run.nonce)
+        .number(u64::from(attempt.n))
+        .number(at as u64)
+        .digest();
     u64::from_le_bytes(digest.0[..8].try_into().unwrap_or_default())
 }
 
@@ -1133,7 +1204,11 @@ pub fn expected(graph: &Graph, known: &Known) -> Vec<Duration> {
         list.get(list.len() / 2).copied()
     };
     let all = median(own.iter().flatten().copied().collect()).unwrap_or(Duration::from_secs(1));
-    let stages: Vec<Duration> = graph.stages.iter().map(|stage| median(own[stage.tasks.0 as usize..stage.tasks.1 as usize].iter().flatten().copied().collect()).unwrap_or(all)).collect();
+    let stages: Vec<Duration> = graph
+        .stages
+        .iter()
+        .map(|stage| median(own[stage.tasks.0 as usize..stage.tasks.1 as usize].iter().flatten().copied().collect()).unwrap_or(all))
+        .collect();
     own.iter().zip(&graph.tasks).map(|(own, task)| own.unwrap_or(stages[task.stage.index()])).collect()
 }
 
@@ -1170,7 +1245,13 @@ pub fn run_state(outcome: Outcome) -> RunState {
 
 /// The last event of a run.
 pub fn run_ended(result: &Ran, exit: u8, wall: Duration) -> Event {
-    Event::RunEnded(RunEnded { state: run_state(result.outcome), exit: i32::from(exit), wall_s: Secs(wall), saved_s: Secs(result.saved), counts: result.counts })
+    Event::RunEnded(RunEnded {
+        state: run_state(result.outcome),
+        exit: i32::from(exit),
+        wall_s: Secs(wall),
+        saved_s: Secs(result.saved),
+        counts: result.counts,
+    })
 }
 
 /// Which files of a record a restore of these needs: for estimates.

@@ -93,8 +93,10 @@ impl Fresh {
         let section = |id: u32| sections.iter().find(|(has, _)| *has == id).map(|(_, bytes)| bytes.as_slice());
         let guard: Guard = postcard::from_bytes(section(section::GUARD)?).ok()?;
         let paths = PathTable::from_bytes(section(section::PATHS)?)?;
-        let mixes: Vec<u64> = section(section::MIXES)?.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_le_bytes).collect();
-        let words: Vec<u32> = section(section::LISTS)?.chunks_exact(4).filter_map(|word| word.try_into().ok()).map(u32::from_le_bytes).collect();
+        let mixes: Vec<u64> =
+            section(section::MIXES)?.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_le_bytes).collect();
+        let words: Vec<u32> =
+            section(section::LISTS)?.chunks_exact(4).filter_map(|word| word.try_into().ok()).map(u32::from_le_bytes).collect();
         let flags = section(section::FLAGS)?.to_vec();
         let starts = words.get(..flags.len() + 2)?.to_vec();
         let ids = words.get(flags.len() + 2..)?.to_vec();
@@ -133,7 +135,10 @@ impl Fresh {
             return Compared { graph: true, unchanged: self.flags.iter().map(|flags| flags & FRESH != 0).collect() };
         }
         let same = |list: &[u32]| list.iter().all(|id| now.get(*id as usize) == self.mixes.get(*id as usize));
-        Compared { graph: same(self.list(0)), unchanged: (0..self.flags.len()).map(|task| self.flags[task] & FRESH != 0 && same(self.list(task + 1))).collect() }
+        Compared {
+            graph: same(self.list(0)),
+            unchanged: (0..self.flags.len()).map(|task| self.flags[task] & FRESH != 0 && same(self.list(task + 1))).collect(),
+        }
     }
 
     /// Whether a run without selectors has nothing to do, and how many tasks that concerns.

@@ -14,6 +14,8 @@ mod model;
 pub mod open;
 pub mod prepare;
 pub mod recover;
+pub mod remember;
 pub mod schedule;
+pub mod session;
 pub mod site;
 pub mod survey;

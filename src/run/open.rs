@@ -160,7 +160,11 @@ pub fn front<E: From<OpenFault>>(request: &Request, mut lock: impl FnMut(&Site, 
     Ok(Front { text: Some(read), ..front_at(site, request, &mut lock)? })
 }
 
-fn front_at<E: From<OpenFault>>(site: Site, request: &Request, lock: &mut impl FnMut(&Site, &Beneath) -> Result<(), E>) -> Result<Front, E> {
+fn front_at<E: From<OpenFault>>(
+    site: Site,
+    request: &Request,
+    lock: &mut impl FnMut(&Site, &Beneath) -> Result<(), E>,
+) -> Result<Front, E> {
     let disk = Disk::new(site.workspace.clone()).map_err(|fault| OpenFault::Workspace(fault.to_string()))?;
     let disk = Arc::new(if request.rehash { disk.rehash() } else { disk });
     let own = match Beneath::open(&site.flow).and_then(|flow| flow.folder(&site.folder)) {
@@ -169,8 +173,18 @@ fn front_at<E: From<OpenFault>>(site: Site, request: &Request, lock: &mut impl F
         Err(error) => return Err(OpenFault::Workspace(format!("cannot open {}: {error}", site.own().display())).into()),
     };
     let boot = boot_id().unwrap_or_default();
-    let mut front =
-        Front { site, own, reader: None, disk, fresh: None, compared: None, damage: None, surroundings: Surroundings::here(), boot, text: None };
+    let mut front = Front {
+        site,
+        own,
+        reader: None,
+        disk,
+        fresh: None,
+        compared: None,
+        damage: None,
+        surroundings: Surroundings::here(),
+        boot,
+        text: None,
+    };
     if let Some(own) = &front.own {
         lock(&front.site, own)?;
         match Reader::open(own) {
@@ -274,7 +288,15 @@ impl Front {
         let environment = surroundings.texts();
         let root = site.workspace.to_string_lossy().into_owned();
         let stem = site.stem();
-        let given = Given { sources: &read.sources, file: 0, config: settings, stem: &stem, root: &root, here: site.file_folder.clone(), environment: &environment };
+        let given = Given {
+            sources: &read.sources,
+            file: 0,
+            config: settings,
+            stem: &stem,
+            root: &root,
+            here: site.file_folder.clone(),
+            environment: &environment,
+        };
         let gone = |is_there: &dyn Fn(&str) -> bool| left_by(&known, is_there);
         let looking = Looking::new(&disk, surroundings.path(), &gone);
         let (graph, more) = compile(&read.pipeline, &given, &looking);
@@ -326,7 +348,15 @@ pub fn check(request: &Request) -> Result<(Vec<Diagnostic>, Sources, Graph), Ope
     let (root, stem) = (site.workspace.to_string_lossy().into_owned(), site.stem());
     let mut faults = read.faults;
     faults.extend(config::check(&settings));
-    let given = Given { sources: &read.sources, file: 0, config: settings, stem: &stem, root: &root, here: site.file_folder.clone(), environment: &environment };
+    let given = Given {
+        sources: &read.sources,
+        file: 0,
+        config: settings,
+        stem: &stem,
+        root: &root,
+        here: site.file_folder.clone(),
+        environment: &environment,
+    };
     let gone = |_: &dyn Fn(&str) -> bool| HashSet::new();
     let looking = Looking::new(&disk, surroundings.path(), &gone);
     let (graph, more) = compile(&read.pipeline, &given, &looking);

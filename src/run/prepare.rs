@@ -44,13 +44,21 @@ impl Common {
     /// From the caller's environment.
     pub fn new(caller: impl Iterator<Item = (OsString, OsString)>) -> Common {
         let ours = |name: &[u8]| matches!(name, b"LC_ALL" | b"FLOW_ATTEMPT" | b"FLOW_CONFIG" | b"FLOW_TASK" | b"TMPDIR");
-        let environment = caller.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).filter(|(name, _)| !ours(name)).collect();
+        let environment =
+            caller.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).filter(|(name, _)| !ours(name)).collect();
         Common { environment }
     }
 
     /// Everything an executor needs to run an attempt of a task. `inputs`: where they are known only
     /// now. An error is worded for people.
-    pub fn launch(&self, graph: &Graph, id: TaskId, attempt: AttemptId, inputs: Option<Vec<Named>>, place: Place) -> Result<Launch, String> {
+    pub fn launch(
+        &self,
+        graph: &Graph,
+        id: TaskId,
+        attempt: AttemptId,
+        inputs: Option<Vec<Named>>,
+        place: Place,
+    ) -> Result<Launch, String> {
         let task = graph.task(id);
         let stage = graph.stage_of(id);
         let volatiles = Volatiles {
@@ -67,7 +75,8 @@ impl Common {
                 let direct = (shell::kind(&stage.shell) == ShellKind::Posix).then(|| shell::direct(&text)).flatten();
                 match direct {
                     Some(direct) => {
-                        let path = |word: Option<String>| word.map(|word| task.dir.join(&word)).transpose().map_err(|fault| fault.to_string());
+                        let path =
+                            |word: Option<String>| word.map(|word| task.dir.join(&word)).transpose().map_err(|fault| fault.to_string());
                         (direct.argv, path(direct.stdin)?, path(direct.stdout)?)
                     }
                     None => {

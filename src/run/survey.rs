@@ -69,7 +69,10 @@ impl Surroundings {
 
     /// PATH.
     pub fn path(&self) -> &OsStr {
-        self.variables.iter().find(|(name, _)| name.as_bytes() == b"PATH").map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), |(_, value)| value)
+        self.variables
+            .iter()
+            .find(|(name, _)| name.as_bytes() == b"PATH")
+            .map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), |(_, value)| value)
     }
 }
 
@@ -307,7 +310,11 @@ mod tests {
     use crate::hash::Stamp;
 
     fn member(name: &str, text: &str) -> Member {
-        Member { name: name.into(), what: Tree::File { digest: Digest::of(text.as_bytes()), executable: false, bytes: 1 }, stamp: Stamp::default() }
+        Member {
+            name: name.into(),
+            what: Tree::File { digest: Digest::of(text.as_bytes()), executable: false, bytes: 1 },
+            stamp: Stamp::default(),
+        }
     }
 
     #[test]
@@ -317,6 +324,9 @@ mod tests {
         assert_eq!(members(&folder, &was, &was), OnDisk::As);
         let is = [member("aa", "9"), member("b", "x"), member("c", "3"), member("d", "4")];
         let path = |text: &str| RelPath::normal(text).unwrap();
-        assert_eq!(members(&folder, &was, &is), OnDisk::Members { gone: vec![path("d/a")], other: vec![path("d/aa"), path("d/b"), path("d/d")] });
+        assert_eq!(
+            members(&folder, &was, &is),
+            OnDisk::Members { gone: vec![path("d/a")], other: vec![path("d/aa"), path("d/b"), path("d/d")] }
+        );
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use local::{Local, hash_file, stamp_of};
 pub use memory::Memory;
-pub use saver::Saver;
+pub use saver::{OpenOutput, Saver};
 
 use crate::hash::{Digest, Framed, Stamp};
 use crate::os::beneath::Beneath;

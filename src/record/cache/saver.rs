@@ -16,7 +16,7 @@ use crate::record::record::Record;
 const WAITING: usize = 1024;
 
 /// Opens an output for reading.
-pub type Open = Box<dyn Fn(&str) -> io::Result<File> + Send>;
+pub type OpenOutput = Box<dyn Fn(&str) -> io::Result<File> + Send>;
 
 /// Saves results on a thread of its own.
 pub struct Saver {
@@ -26,7 +26,7 @@ pub struct Saver {
 
 impl Saver {
     /// Starts the thread; `open` opens an output (or a file in one). Without a thread nothing is saved.
-    pub fn start(cache: Arc<Cache>, open: Open) -> Saver {
+    pub fn start(cache: Arc<Cache>, open: OpenOutput) -> Saver {
         let (queue, results) = sync_channel::<(Permit, Arc<Record>)>(WAITING);
         let run = move || {
             for (permit, record) in results {

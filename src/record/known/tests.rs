@@ -72,10 +72,13 @@ impl Live {
     }
 }
 
+/// Memory without places; whether the good and the spoilt record are believed; and these two.
+type TaskView = (Memory, [bool; 2], [Option<Record>; 2]);
+
 /// Everything that can be asked, with records read and places left out.
 #[derive(PartialEq, Debug)]
 struct View {
-    tasks: BTreeMap<String, (Memory, bool, bool, Option<Record>, Option<Record>)>,
+    tasks: BTreeMap<String, TaskView>,
     open: Vec<Open>,
     runs: (Option<RunMemory>, Option<RunMemory>, u64),
     stamps: Vec<(RelPath, bool, Stamp, Digest, bool)>,
@@ -89,9 +92,9 @@ fn view(known: &Known) -> View {
     let tasks = known.tasks().map(|(name, memory)| {
         let bare = Memory { good: None, spoilt: None, trust: Trust::default(), spoilt_trust: Trust::default(), ..memory.clone() };
         let record = |at: Option<At>| at.map(|at| known.read(at).unwrap());
-        let trusts = (known.trusts(memory.trust), memory.spoilt.is_some() && known.trusts(memory.spoilt_trust));
+        let trusts = [known.trusts(memory.trust), memory.spoilt.is_some() && known.trusts(memory.spoilt_trust)];
         assert_eq!(known.task(&name), Some(memory.clone()));
-        (name.to_string(), (bare, trusts.0, trusts.1, record(memory.good), record(memory.spoilt)))
+        (name.to_string(), (bare, trusts, [record(memory.good), record(memory.spoilt)]))
     });
     View {
         tasks: tasks.collect(),
@@ -218,6 +221,24 @@ fn another_boot_believes_what_was_synced_in_its_own() {
     assert_eq!(believed(&live, "b3"), [true, true]);
     live.compact();
     assert_eq!(believed(&live, "b3"), [true, true]);
+}
+
+#[test]
+fn what_was_read_again_is_believed_by_the_next_block() {
+    let mut live = Live::new("b1");
+    live.add_all([run_started(1, "b1"), done("a", 1, 9), done("b", 2, 9)]);
+    live.again("b2");
+    live.known.believe(&"a".into());
+    let believed = |known: &Known| ["a", "b"].map(|task| known.believed(&known.task(&task.into()).unwrap()));
+    assert_eq!(believed(&live.known), [true, false]);
+    live.compact();
+    assert_eq!(believed(&live.known), [true, false]);
+    assert_eq!(believed(&live.read_in("b3")), [false, false]);
+    live.known.believe(&"none".into());
+    assert_eq!(live.known.names().count(), 2);
+    live.add(run_started(2, "b2"));
+    live.synced("b2");
+    assert_eq!(believed(&live.read_in("b3")), [true, false]);
 }
 
 #[test]

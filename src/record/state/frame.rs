@@ -370,7 +370,7 @@ pub(super) fn length(head: &[u8]) -> Option<usize> {
 #[derive(Debug)]
 pub(super) enum Decoded {
     /// A frame, and where things lie in the file.
-    Whole(Box<Frame>, Laid),
+    Whole(Box<(Frame, Laid)>),
     /// No frame: a torn tail.
     Torn,
     /// Whole, and written by another flow.
@@ -396,7 +396,7 @@ pub(super) fn decode(bytes: &[u8], start: u64) -> Decoded {
     }
     let offset = start + (head_start + head.len()) as u64;
     let record = gist.map(|gist| (At { offset, length: tail.len() as u32, crc: crc32c::crc32c(tail) }, gist));
-    Decoded::Whole(Box::new(frame), Laid { end: start + bytes.len() as u64, record })
+    Decoded::Whole(Box::new((frame, Laid { end: start + bytes.len() as u64, record })))
 }
 
 /// A little-endian number of four bytes.

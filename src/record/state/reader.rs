@@ -147,7 +147,10 @@ impl Reader {
             let at = window.at;
             let Some(bytes) = window.ahead(length)? else { break };
             match frame::decode(bytes, at) {
-                Decoded::Whole(frame, laid) => with(*frame, laid),
+                Decoded::Whole(whole) => {
+                    let (frame, laid) = *whole;
+                    with(frame, laid);
+                }
                 Decoded::Torn => break,
                 Decoded::Alien => return Err(StateFault::damaged("a frame of another flow")),
             }

@@ -20,18 +20,18 @@ pub enum Node {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct World {
     /// By place and path: `out/q`, `aside/w/d/m`, `kept/changed/q`, `failed/t/1.1/q`.
-    pub fs: BTreeMap<String, Node>,
+    pub fs: BTreeMap<Arc<str>, Node>,
     pub frames: Vec<Frame>,
 }
 
 impl World {
     pub fn put(&mut self, place: &str, path: &str, content: &str) {
         self.make_folders(&format!("{place}/{path}"));
-        self.fs.insert(format!("{place}/{path}"), Node::File(content.into()));
+        self.fs.insert(format!("{place}/{path}").into(), Node::File(content.into()));
     }
 
     pub fn is(&self, path: &str, content: &str) -> bool {
-        matches!(self.fs.get(&format!("out/{path}")), Some(Node::File(is)) if &**is == content)
+        matches!(self.fs.get(&*format!("out/{path}")), Some(Node::File(is)) if &**is == content)
     }
 
     pub fn holds(&self, content: &str) -> bool {
@@ -40,7 +40,9 @@ impl World {
 
     fn make_folders(&mut self, path: &str) {
         for (at, _) in path.match_indices('/') {
-            self.fs.entry(path[..at].to_string()).or_insert(Node::Folder);
+            if !self.fs.contains_key(&path[..at]) {
+                self.fs.insert(path[..at].into(), Node::Folder);
+            }
         }
     }
 
@@ -55,21 +57,21 @@ impl World {
             Op::Sync => {}
             Op::Write(path, content) => {
                 self.make_folders(path);
-                self.fs.insert(path.clone(), Node::File(content.clone()));
+                self.fs.insert(path.as_str().into(), Node::File(content.clone()));
             }
             Op::Folders(path) => self.make_folders(path),
             Op::Move(from, to) => {
                 let inside = format!("{from}/");
-                let moved: Vec<String> = self.fs.keys().filter(|path| *path == from || path.starts_with(&inside)).cloned().collect();
+                let moved: Vec<Arc<str>> = self.fs.keys().filter(|path| ***path == **from || path.starts_with(&inside)).cloned().collect();
                 for path in moved {
                     if let Some(node) = self.fs.remove(&path) {
-                        self.fs.insert(format!("{to}{}", &path[from.len()..]), node);
+                        self.fs.insert(format!("{to}{}", &path[from.len()..]).into(), node);
                     }
                 }
             }
             Op::Remove(path) => {
                 let inside = format!("{path}/");
-                self.fs.retain(|at, _| at != path && !at.starts_with(&inside));
+                self.fs.retain(|at, _| **at != **path && !at.starts_with(&inside));
             }
         }
     }
@@ -111,14 +113,22 @@ impl Model {
         Ok(())
     }
 
-    /// What a power cut now may leave: any prefix of frames that holds the synced ones, with any
-    /// prefix of moves and writes.
+    /// What a power cut at any time until now may leave: any prefix of frames that holds the synced
+    /// ones, with any prefix of moves and writes. What a cut may leave only grows until a sync.
     pub fn cuts(&self) -> Vec<World> {
-        let (frames, files): (Vec<&Op>, Vec<&Op>) =
-            self.ops.iter().filter(|op| !matches!(op, Op::Sync)).partition(|op| matches!(op, Op::Frame(_)));
-        let synced = self.ops.iter().rposition(|op| matches!(op, Op::Sync)).unwrap_or(0);
-        let least = self.ops[..synced].iter().filter(|op| matches!(op, Op::Frame(_))).count();
+        let syncs = self.ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Sync)).map(|(at, _)| at);
+        let mut least = 0;
         let mut worlds = Vec::new();
+        for end in syncs.chain([self.ops.len()]) {
+            self.cuts_until(end, least, &mut worlds);
+            least = self.ops.iter().take(end).filter(|op| matches!(op, Op::Frame(_))).count();
+        }
+        worlds
+    }
+
+    fn cuts_until(&self, end: usize, least: usize, worlds: &mut Vec<World>) {
+        let (frames, files): (Vec<&Op>, Vec<&Op>) =
+            self.ops.iter().take(end).filter(|op| !matches!(op, Op::Sync)).partition(|op| matches!(op, Op::Frame(_)));
         let mut world = self.first.clone();
         for done in 0..=files.len() {
             if let Some(op) = done.checked_sub(1).and_then(|at| files.get(at)) {
@@ -134,13 +144,12 @@ impl Model {
                 }
             }
         }
-        worlds
     }
 
     fn free(&self, folder: &str, path: &str) -> String {
         (1..)
             .map(|n| if n == 1 { format!("{folder}/{path}") } else { format!("{folder}.{n}/{path}") })
-            .find(|to| !self.world.fs.contains_key(to))
+            .find(|to| !self.world.fs.contains_key(&**to))
             .unwrap()
     }
 }
@@ -152,7 +161,7 @@ fn at(side: Side, path: &str) -> String {
 
 impl Ground for Model {
     fn stat(&mut self, side: Side, path: &str) -> io::Result<Option<Stamp>> {
-        Ok(self.world.fs.get(&at(side, path)).map(|node| match node {
+        Ok(self.world.fs.get(&*at(side, path)).map(|node| match node {
             Node::Folder => Stamp { mode: 0o040_755, ..Stamp::default() },
             Node::File(content) => Stamp { mode: 0o100_644, size: content.len() as u64, ino: 1, ..Stamp::default() },
         }))
@@ -169,7 +178,7 @@ impl Ground for Model {
     }
 
     fn same(&mut self, path: &str, _: &Stamp, what: &Tree, _: &Stamp) -> io::Result<bool> {
-        Ok(match (self.world.fs.get(&at(Side::Out, path)), what) {
+        Ok(match (self.world.fs.get(&*at(Side::Out, path)), what) {
             (Some(Node::Folder), Tree::Folder(_)) => true,
             (Some(Node::File(content)), Tree::File { digest, .. }) => Digest::of(content.as_bytes()) == *digest,
             _ => false,
@@ -183,10 +192,10 @@ impl Ground for Model {
             To::Kept(reason) => (at(Side::Out, path), self.free(&format!("kept/{reason}"), path)),
             To::Failed(failed) => (at(Side::Out, path), self.free(&format!("failed/{}/{}", failed.task, failed.label), path)),
         };
-        if !self.world.fs.contains_key(&from) {
+        if !self.world.fs.contains_key(&*from) {
             return Ok(Moved::Nothing);
         }
-        if self.world.fs.contains_key(&to) {
+        if self.world.fs.contains_key(&*to) {
             return Ok(Moved::Taken);
         }
         let folder = to.rsplit_once('/').unwrap().0;
@@ -212,7 +221,7 @@ impl Ground for Model {
     fn prune(&mut self, folder: &str) -> io::Result<()> {
         let mut folder = at(Side::Aside, folder);
         loop {
-            if self.world.fs.contains_key(&folder) {
+            if self.world.fs.contains_key(&*folder) {
                 if !self.world.is_empty(&folder) {
                     return Ok(());
                 }
@@ -235,7 +244,7 @@ impl Ground for Model {
     }
 
     fn has_failed(&mut self, task: &TaskName) -> io::Result<bool> {
-        Ok(self.world.fs.contains_key(&format!("failed/{task}")))
+        Ok(self.world.fs.contains_key(&*format!("failed/{task}")))
     }
 
     fn clear_failed(&mut self, task: &TaskName, but: Option<&str>) -> io::Result<()> {

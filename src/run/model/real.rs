@@ -61,7 +61,7 @@ impl World {
             Node::File(content) => Some(content.to_string()),
             Node::Folder => path.starts_with("out/w/d").then(|| "folder".to_string()),
         };
-        self.fs.iter().filter_map(|(path, node)| Some((path.clone(), text(path, node)?))).collect()
+        self.fs.iter().filter_map(|(path, node)| Some((path.to_string(), text(path, node)?))).collect()
     }
 }
 

@@ -12,6 +12,7 @@
 //! | on another mount | beside the output as `.flow-aside.NAME`; in its place above a link that says so |
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::hash::{Kind, Stamp};
 use crate::name::TaskName;
 use crate::os::beneath::{Beneath, is_gone, leads_out};
-use crate::record::cache::{hash_file, stamp_of};
+use crate::record::cache::{OpenOutput, hash_file, stamp_of};
 use crate::record::record::Tree;
 use crate::run::ground::{Ground, INTERRUPTED, Moved, Side, To};
 
@@ -96,6 +97,41 @@ impl DiskGround {
         let (base, at) = self.locate(path)?;
         let (_, folder) = self.bases.get(base).ok_or_else(|| not_covered(path))?;
         Ok((folder, at))
+    }
+
+    /// Opens outputs (and files in them) for reading, from a thread of its own: for the
+    /// [`Saver`](crate::record::cache::Saver).
+    pub fn reader(&self) -> io::Result<OpenOutput> {
+        let bases = self.bases.iter().map(|(path, folder)| Ok((path.clone(), folder.again()?))).collect::<io::Result<_>>()?;
+        let ground = DiskGround {
+            workspace: self.workspace.clone(),
+            bases,
+            flow: self.flow.again()?,
+            own: self.own.again()?,
+            own_name: String::new(),
+            date: String::new(),
+            lend: None,
+            parents: HashSet::new(),
+            failed: None,
+            led: self.led.clone(),
+            shunted: HashMap::new(),
+            gone: 0,
+        };
+        let ground = RefCell::new(ground);
+        Ok(Box::new(move |path| {
+            let read = |ground: &DiskGround| {
+                let (folder, at) = ground.place(path)?;
+                folder.read(&at)
+            };
+            let first = read(&ground.borrow());
+            match first {
+                Err(error) if leads_out(&error) => {
+                    ground.borrow_mut().lead(path)?;
+                    read(&ground.borrow())
+                }
+                other => other,
+            }
+        }))
     }
 
     fn locate<'a>(&self, path: &'a str) -> io::Result<(usize, Cow<'a, str>)> {
@@ -203,7 +239,7 @@ impl DiskGround {
                 if moved.is_err() {
                     to.remove_file(there)?;
                 }
-                if moved.is_ok() {
+                if moved.is_ok() && !flow && there.starts_with("aside/") {
                     self.shunted.insert(path.to_string(), hidden.to_string());
                 }
                 moved
@@ -229,10 +265,7 @@ impl DiskGround {
             let hidden = format!("{}.kept{}-{n}", hidden(path), self.date);
             match self.out_to(path, flow, &format!("{folder}{number}/{}", encoded(path)), &hidden)? {
                 Moved::Taken => {}
-                moved => {
-                    self.shunted.remove(path);
-                    return Ok(moved);
-                }
+                moved => return Ok(moved),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -584,3 +617,6 @@ fn hidden(path: &str) -> String {
         None => format!("{ASIDE_NAME}{path}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The end of a run: everything for a new `state`.
+//!
+//! Owns which stamps are kept under which flags. Decides nothing: a flag is the answer of the one
+//! decision, asked again with what stands now. Must hold: only final stamps are kept; what was not
+//! looked at keeps what was known of it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Disk, View};
+use crate::graph::{Source, Tool};
+use crate::name::{RelPath, TaskId};
+use crate::os::process::find_program;
+use crate::pattern::Pattern;
+use crate::pipeline::spec::Runs;
+use crate::plan::decide::Verdict;
+use crate::plan::walk::Selection;
+use crate::record::cache::Cache;
+use crate::record::record::Tree;
+use crate::record::state::Section;
+use crate::run::fresh::{Builder, FRESH, USUAL, section};
+use crate::run::look::candidates;
+use crate::run::open::{KeptDigest, Opened, StoredCache, StoredGraph};
+use crate::run::session::look_at;
+use crate::run::survey::Answers;
+
+/// The sections of a new `state`.
+pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answers, cache: &Cache) -> io::Result<Vec<Section>> {
+    let graph = Arc::clone(&opened.graph);
+    let disk = Arc::clone(&opened.disk);
+    disk.settle_all();
+    // What was not touched since its stamps were compared needs no second look.
+    let touched = opened.known.touched();
+    opened.unchanged =
+        opened.unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !touched.contains(&task.name)).collect();
+    let plain =
+        Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
+    let walked = look_at(&graph, opened, cache, answers, &plain);
+    let usual: Vec<bool> = graph.tasks.iter().map(|task| graph.stages[task.stage.index()].runs != Runs::Manual).collect();
+    let mut builder = Builder::new(opened.guard.clone());
+    let account = account_now(opened);
+    for (path, stamp) in &account {
+        builder.path(path.as_str(), false, stamp.as_ref());
+    }
+    builder.graph();
+    for (index, verdict) in walked.verdicts.iter().enumerate() {
+        let id = TaskId(index as u32);
+        let usual = if usual[index] || selection_default(&graph, id, &usual) { USUAL } else { 0 };
+        let carried = opened.unchanged[index];
+        match (verdict, &opened.fresh) {
+            (Some(Verdict::UpToDate) | None, Some(old)) if carried => builder.carry(old, id, FRESH | usual),
+            (Some(Verdict::UpToDate), _) => {
+                let known = paths(&mut builder, opened, &disk, id);
+                builder.task(if known { FRESH | usual } else { usual });
+            }
+            _ => builder.task(usual),
+        }
+    }
+    let fresh = builder.finish();
+    let mut sections = fresh.sections();
+    let stored = StoredGraph { graph: (*graph).clone(), account, cache: StoredCache::from(&opened.cache) };
+    sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
+    sections.push((section::DIGESTS, digests(&disk)?));
+    for (task, verdict) in graph.tasks.iter().zip(&walked.verdicts) {
+        if *verdict == Some(Verdict::UpToDate) {
+            opened.known.believe(&task.name);
+        }
+    }
+    let mut sections: Vec<Section> = sections.into_iter().map(Section::from).collect();
+    sections.extend(opened.known.sections()?);
+    Ok(sections)
+}
+
+/// A manual task that a usual one needs is looked at in every run.
+fn selection_default(graph: &crate::graph::Graph, id: TaskId, usual: &[bool]) -> bool {
+    !usual[id.index()] && {
+        let below = graph.above.ends.iter().any(|end| *end == id);
+        below
+            && crate::graph::select::with_ancestors(
+                graph,
+                &usual.iter().enumerate().filter(|(_, usual)| **usual).map(|(index, _)| TaskId(index as u32)).collect::<Vec<_>>(),
+            )[id.index()]
+    }
+}
+
+/// What the graph rests on, as it stands now: of the pipeline file and of what was looked up the stamps
+/// from then, of folders that globs walked the stamps now, if the same paths match.
+fn account_now(opened: &Opened) -> crate::run::look::Account {
+    let mut account = opened.account.clone();
+    for (path, stamp) in &mut account {
+        let is_folder = stamp.is_some_and(|stamp| stamp.kind() == crate::hash::Kind::Folder);
+        if !is_folder {
+            continue;
+        }
+        // flow's own outputs move the stamps of folders that globs walk: the listing is taken between
+        // two equal stamps, last.
+        if let Ok(Some(listing)) = opened.disk.list(path) {
+            *stamp = Some(listing.stamp);
+        }
+    }
+    account
+}
+
+/// The paths a task rests on. False: one cannot be told.
+fn paths(builder: &mut Builder, opened: &Opened, disk: &Disk, id: TaskId) -> bool {
+    let task = opened.graph.task(id);
+    let mut known = true;
+    for input in &task.inputs {
+        match &input.source {
+            Source::Path { path, .. } => known &= see(builder, disk, path, View::Input),
+            Source::LateGlob { pattern, exclude, .. } => known &= glob(builder, disk, pattern, exclude),
+            Source::Stamp(_) => {}
+        }
+    }
+    for tool in &task.tools {
+        match tool {
+            Tool::File { path, .. } => known &= see(builder, disk, path, View::Input),
+            Tool::Program { name } => {
+                let path = opened.surroundings.path();
+                let found = find_program(std::ffi::OsStr::new(name), path);
+                for candidate in candidates(name, path, found.as_deref()) {
+                    builder.path(candidate.as_str(), false, disk.stamp(&candidate, true).ok().flatten().as_ref());
+                }
+            }
+            Tool::Asked { .. } => {}
+        }
+    }
+    for output in &task.outputs {
+        known &= see(builder, disk, &output.path, View::Output);
+    }
+    known
+}
+
+/// What stands at a path, with all its members. False: it is not settled.
+fn see(builder: &mut Builder, disk: &Disk, path: &RelPath, view: View) -> bool {
+    match disk.see(path, view) {
+        Ok(Some(seen)) => {
+            builder.path(path.as_str(), view == View::Output, Some(&seen.stamp));
+            if let Tree::Folder(members) = &seen.tree {
+                for member in members {
+                    let link = matches!(member.what, Tree::Link(_));
+                    let Ok(path) = path.join(&member.name) else { return false };
+                    builder.path(path.as_str(), link, Some(&member.stamp));
+                }
+            }
+            seen.settled
+        }
+        Ok(None) => {
+            builder.path(path.as_str(), view == View::Output, None);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+fn glob(builder: &mut Builder, disk: &Disk, pattern: &str, exclude: &[String]) -> bool {
+    let parsed = Pattern::parse(pattern).ok().zip(exclude.iter().map(|text| Pattern::parse(text).ok()).collect::<Option<Vec<_>>>());
+    let Some((pattern, exclude)) = parsed else { return false };
+    let Ok(found) = disk.glob(&pattern, &exclude) else { return false };
+    for (path, stamp) in &found.walked {
+        builder.path(path.as_str(), false, stamp.as_ref());
+    }
+    found.paths.iter().all(|path| see(builder, disk, path, View::Input)) && found.settled
+}
+
+/// Digests of files by path and stamp, as far as they are final.
+fn digests(disk: &Disk) -> io::Result<Vec<u8>> {
+    let mut kept: Vec<KeptDigest> = Vec::new();
+    disk.memo().each(|path, known| {
+        if known.settled {
+            kept.push((path.clone(), known.stamp, known.digest, false));
+        }
+    });
+    kept.sort_by(|a, b| a.0.cmp(&b.0));
+    postcard::to_stdvec(&kept).map_err(io::Error::other)
+}

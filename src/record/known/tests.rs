@@ -5,7 +5,7 @@ use super::*;
 use crate::attempt::{Cause, Ended, Usage};
 use crate::os::beneath::Beneath;
 use crate::record::state::Writer;
-use crate::record::state::tests::{done, record, run_started};
+use crate::record::state::tests::{done, folder, record, run_started};
 
 /// A state that is written and remembered at once, as in a run.
 struct Live {
@@ -18,7 +18,7 @@ struct Live {
 
 impl Live {
     fn new(boot: &str) -> Live {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let folder = Beneath::open(dir.path()).unwrap();
         let writer = Writer::open(&folder, None).unwrap();
         let mut known = Known::new(boot);

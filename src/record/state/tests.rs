@@ -62,6 +62,11 @@ fn some_frames() -> Vec<Frame> {
     vec![run_started(1, "b"), done("a", 1, 3), forgotten("x"), done("b", 2, 40), Frame::Synced { up_to: 9, boot: "b".into() }]
 }
 
+/// A folder that costs nothing to sync, where there is one.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 struct Place {
     dir: tempfile::TempDir,
     folder: Beneath,
@@ -69,7 +74,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let folder = Beneath::open(dir.path()).unwrap();
         Place { dir, folder }
     }

@@ -90,6 +90,7 @@ struct Launcher {
     orphans: Orphans,
     oom_kills: Option<u64>,
     next_tick: Instant,
+    programs: start::Programs,
     closed: bool,
 }
 
@@ -104,6 +105,7 @@ impl Launcher {
             orphans: Orphans::new(),
             oom_kills: process::out_of_memory_kills(),
             next_tick: Instant::now(),
+            programs: start::Programs::default(),
             closed: false,
         }
     }
@@ -227,7 +229,7 @@ impl Launcher {
         let started = Instant::now();
         let number = order.number;
         let ended = |cause| Ended { cause, usage: Usage { wall: started.elapsed(), ..Usage::default() } };
-        let start::Started { child, piped } = match start::start(order) {
+        let start::Started { child, piped } = match start::start(order, &mut self.programs) {
             Ok(started) => started,
             Err(words) => return self.answer(&Answer::Ended(number, ended(Cause::NotStarted(words))), true),
         };

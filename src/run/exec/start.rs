@@ -4,13 +4,14 @@
 //! Waits for nothing. Must hold: nothing of the launcher leaks into the command; the standard
 //! library's fast way of starting is kept (an absolute program, no code between fork and exec).
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -35,15 +36,46 @@ pub struct Started {
     pub piped: Option<(PipeReader, File)>,
 }
 
+/// Where programs were found on a PATH: asked once, and again when one can no longer be started.
+#[derive(Default)]
+pub struct Programs(HashMap<(Vec<u8>, Vec<u8>), PathBuf>);
+
+impl Programs {
+    /// Where a program is. What depends on the folder of the command is looked for each time.
+    fn find(&mut self, name: &OsStr, search: &OsStr, dir: &Path) -> Option<PathBuf> {
+        let fixed = !name.as_bytes().contains(&b'/') && search.as_bytes().split(|&b| b == b':').all(|folder| folder.first() == Some(&b'/'));
+        if !fixed {
+            return find_program_from(name, search, dir);
+        }
+        let key = (name.as_bytes().to_vec(), search.as_bytes().to_vec());
+        if let Some(found) = self.0.get(&key) {
+            return Some(found.clone());
+        }
+        let found = find_program_from(name, search, dir)?;
+        self.0.insert(key, found.clone());
+        Some(found)
+    }
+}
+
 /// Starts a command; the error says in words why it could not be.
-pub fn start(order: &Start) -> Result<Started, String> {
+pub fn start(order: &Start, programs: &mut Programs) -> Result<Started, String> {
+    let started = try_start(order, programs);
+    if started.is_err() && !programs.0.is_empty() {
+        // What was found before may be gone or another now.
+        programs.0.clear();
+        return try_start(order, programs);
+    }
+    started
+}
+
+fn try_start(order: &Start, programs: &mut Programs) -> Result<Started, String> {
     let [name, ..] = &*order.argv else { return Err("an empty command".into()) };
     let name = OsStr::from_bytes(name.0);
     let dir = path(order.dir);
     let files = Files::open(order)?;
     let search = order.env.iter().rev().find(|(key, _)| key.0 == b"PATH").map_or(USUAL_PATH, |(_, value)| value.0);
     let search = OsStr::from_bytes(search);
-    let Some(program) = find_program_from(name, search, dir) else { return Err(missing_words(name, search, dir)) };
+    let Some(program) = programs.find(name, search, dir) else { return Err(missing_words(name, search, dir)) };
 
     let mut result = command(&program, Some(name), order, &files).and_then(|mut command| spawn(&mut command));
     if result.as_ref().is_err_and(|error| is(error, Errno::NOEXEC)) && is_text(&program) {
@@ -266,7 +298,7 @@ mod tests {
             timeout: None,
             grace: Duration::ZERO,
         };
-        match start(&order) {
+        match start(&order, &mut Programs::default()) {
             Err(words) => words,
             Ok(mut started) => format!("{:?} {}", started.child.wait().unwrap().code(), fs::read_to_string(log).unwrap().trim_end()),
         }

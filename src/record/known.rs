@@ -8,6 +8,7 @@
 //! if a later SYNCED frame *of its own boot* covers it: then its data was on the disk before the power
 //! went. So each thing carries its [`Trust`]: the boot, and where its frame ends.
 
+mod memory;
 mod table;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,17 +16,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::{Digest, Stamp};
+use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{Asked, At, Counts, End, Frame, Gist, How, Laid, RunEnd};
+use crate::record::state::frame::{At, Counts, End, Frame, Gist, How, Laid, RunEnd};
 use crate::record::state::{Bytes, Reader, Section, StateFault};
 
+pub use self::memory::{Last, Memory, Open, RunMemory, Stamped, Trust};
 use self::table::{Found, Table};
 
 /// The section with boots, runs and open attempts. Numbers from here to 199 are this module's.
@@ -40,109 +41,6 @@ pub const ANSWERS: u32 = 103;
 pub const EXPANSIONS: u32 = 104;
 /// The section with the bytes of records.
 pub const RECORDS: u32 = 105;
-
-/// What became of a task's last attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Last {
-    /// There was none.
-    #[default]
-    Never,
-    /// It is open: flow runs it, or died.
-    Started,
-    /// It ended well.
-    Well,
-    /// It ended well, but inputs changed meanwhile.
-    Spoilt,
-    /// It failed.
-    Failed,
-    /// flow died while it ran, and recovery has put things in order.
-    Aborted,
-}
-
-/// Whether something is believed: see the module.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Trust {
-    /// 0: in every boot; else the boot's place in the list of boots, from 1.
-    boot: u32,
-    /// Where its frame ends; 1 for what stands in the block, which every later SYNCED covers.
-    end: u64,
-}
-
-/// What is remembered of a task.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Memory {
-    // These two come first: they are read alone when a task is looked for by its key.
-    /// The key of its last good record.
-    pub key: Option<Key>,
-    /// Its last good record.
-    pub good: Option<At>,
-    /// Of that execution.
-    pub nonce: u64,
-    /// When that ended, in nanoseconds since 1970.
-    pub good_at: i64,
-    /// The run in which the task was last done.
-    pub good_run: u64,
-    /// How long its last good execution took.
-    pub duration: Option<Duration>,
-    /// Whether the good record's stamps are believed.
-    pub trust: Trust,
-    /// What stands at its outputs, if it is not the last good record's: a spoilt result.
-    pub spoilt: Option<At>,
-    /// The inputs that changed while it was made.
-    pub spoilt_by: Vec<RelPath>,
-    /// Whether its stamps are believed.
-    pub spoilt_trust: Trust,
-    /// Its last attempt.
-    pub last: Last,
-    /// How the last attempt that ended did so.
-    pub end: Option<End>,
-}
-
-/// An attempt without an end: it runs, or flow died.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Open {
-    /// Which.
-    pub attempt: AttemptId,
-    /// Its key.
-    pub key: Key,
-    /// Who runs it.
-    pub executor: String,
-    /// The slot that holds its log.
-    pub slot: u32,
-    /// Its outputs.
-    pub outputs: Vec<RelPath>,
-    /// When it began, in nanoseconds since 1970.
-    pub at: i64,
-    /// What finds it again, if it outlives flow.
-    pub handle: Option<Vec<u8>>,
-    /// Stamps of its inputs, if it outlives flow.
-    pub inputs: Vec<(RelPath, Stamp)>,
-}
-
-/// A run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct RunMemory {
-    /// Which.
-    pub run: RunId,
-    /// When it began, in nanoseconds since 1970.
-    pub at: i64,
-    /// What was asked.
-    pub asked: Asked,
-    /// How it ended, the exit code, and when; `None`: it runs, or was killed.
-    pub end: Option<(RunEnd, i32, i64)>,
-    /// What it did, once it has ended.
-    pub counts: Counts,
-}
-
-/// What a file held.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Stamped {
-    /// Its stamp.
-    pub stamp: Stamp,
-    /// The digest of its bytes.
-    pub digest: Digest,
-    trust: Trust,
-}
 
 /// What the section [`META`] holds.
 #[derive(Serialize, Deserialize, Default)]

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
 use crate::attempt::{Cause, Ended, Usage};
+use crate::hash::Stamp;
 use crate::os::beneath::Beneath;
 use crate::record::state::Writer;
 use crate::record::state::tests::{done, folder, record, run_started};

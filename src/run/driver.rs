@@ -533,7 +533,7 @@ impl Loop<'_, '_> {
     fn last_made(&self, id: TaskId) -> Vec<Made> {
         let name = &self.d.graph.task(id).name;
         let Ok(Some(mut record)) = self.d.known.standing(name) else { return Vec::new() };
-        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(memory)) {
+        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(&memory)) {
             for made in &mut record.outputs {
                 made.stamp = Stamp::default();
             }
@@ -568,6 +568,7 @@ impl Loop<'_, '_> {
             executor: self.d.executor.name().into(),
             slot: slot as u32,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let sync = outputs.is_empty();
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Command };
@@ -975,6 +976,7 @@ impl Loop<'_, '_> {
             executor: "restore".into(),
             slot: u32::MAX,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let targets = if files.is_empty() { Vec::new() } else { record.outputs.clone() };
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Restore(&targets) };

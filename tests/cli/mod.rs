@@ -1,0 +1,4 @@
+//! What a person sees: each command's text and JSON, by whole transcripts.
+
+mod harness;
+mod plan;

@@ -205,6 +205,10 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
             for away in open.aside.iter().rev() {
                 let _ = ground.shift(&away.path, To::Out);
             }
+            for away in &open.aside {
+                let _ = ground.prune(folder_of(&away.path).unwrap_or("."));
+            }
+            let _ = ground.prune(".");
             Err(fault)
         }
     }

@@ -157,8 +157,12 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
         Store::All => Keep::All,
         Store::Off => Keep::Off,
     };
-    let cache =
-        Arc::new(Cache::local(&cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref()), keep, boot_number(&opened.boot)));
+    let cache_at = cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref());
+    let boot = boot_number(&opened.boot);
+    let open_cache = || Arc::new(Cache::local(&cache_at, keep, boot));
+    // Opening it makes it: not before it is certain that there is something to do.
+    let cache_was_there = cache_at.exists();
+    let mut cache = if cache_was_there { open_cache() } else { Arc::new(Cache::off()) };
     let graph = Arc::clone(&opened.graph);
     // A pipeline that never ran has nothing to recover, and faults in it leave nothing behind.
     let mut workshop = match opened.own {
@@ -192,6 +196,9 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
             workshop
         }
     };
+    if !cache_was_there {
+        cache = open_cache();
+    }
     let up_to_date = fresh.iter().filter(|fresh| **fresh).count() as u64;
     let chosen = selection.count() as u64;
     if up_to_date == chosen && recovered.is_empty() && opened.damage.is_none() {

@@ -198,6 +198,7 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
         }
     }
     started(ground).map_err(Fault::State)?;
+    let paths: Vec<String> = way.aside.iter().map(|(path, ..)| path.clone()).collect();
     match clear(ground, task, &way.failed, way.aside, &mut open.aside) {
         Ok(()) => Ok(open),
         Err(fault) => {
@@ -205,10 +206,10 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
             for away in open.aside.iter().rev() {
                 let _ = ground.shift(&away.path, To::Out);
             }
-            for away in &open.aside {
-                let _ = ground.prune(folder_of(&away.path).unwrap_or("."));
+            // Their folders may have been made for nothing.
+            for path in &paths {
+                let _ = ground.prune(folder_of(path).unwrap_or("."));
             }
-            let _ = ground.prune(".");
             Err(fault)
         }
     }

@@ -829,6 +829,7 @@ fn a_disk_that_is_full_from_the_start() {
         yard.run();
         assert_eq!((yard.read("a.txt"), yard.read("b.txt")), (format!("{room}\n"), format!("{room}\n")), "{room}: {said:?}");
         assert!(!yard.has(".flow/pipeline.yaml/aside"));
+        yard.ran();
         yard.rests();
     }
 }

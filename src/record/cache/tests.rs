@@ -86,7 +86,7 @@ fn restore(cache: &Cache, key: &Key, dir: &Path) -> Result<(), Lost> {
 
 fn outputs(dir: &Path) -> Vec<Made> {
     std::fs::write(dir.join("plain"), "plain".repeat(300)).unwrap();
-    std::fs::write(dir.join("run"), "#!").unwrap();
+    std::fs::write(dir.join("run"), "#!".repeat(600)).unwrap();
     std::fs::set_permissions(dir.join("run"), PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::write(dir.join("big"), vec![7; 300_000]).unwrap();
     std::os::unix::fs::symlink("no/where", dir.join("link")).unwrap();
@@ -168,7 +168,7 @@ fn a_blob_that_was_there_before_is_not_believed() {
     let record = record(key("k"), outputs(dir.path()));
     let blob = at.path().join("v1").join(blob(&record.outputs[0].what));
     std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
-    std::fs::write(&blob, "wrong").unwrap();
+    std::fs::write(&blob, "w".repeat(1500)).unwrap();
     save(&cache, dir.path(), &record);
     assert!(matches!(restore(&cache, &record.key, back.path()), Err(Lost::Damaged(_))));
     save(&cache, dir.path(), &record);

@@ -29,6 +29,7 @@ use crate::record::record::Made;
 use crate::record::state::frame::{Asked, Frame, RunEnd};
 use crate::record::state::{STATE, Syncer, Writer};
 use crate::run::bracket::Output;
+use crate::run::claims;
 use crate::run::disk_ground::DiskGround;
 use crate::run::driver::{Driver, Message, Outcome, RunFault, expected, log_name, messages};
 use crate::run::exec::local::Local;
@@ -184,6 +185,12 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     check_missing(&graph, &walked, &opened)?;
     let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
     check_links(&graph, &opened, &selection, &fresh)?;
+    if opened.compiled {
+        let twice = claims::conflicts(&opened.site, &graph);
+        if !twice.is_empty() {
+            return Err(SessionFault::Facts(twice));
+        }
+    }
     let mut workshop = match workshop {
         Some(workshop) => workshop,
         None => {

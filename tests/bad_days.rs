@@ -399,7 +399,7 @@ fn an_unreadable_input() {
     }
     let yard = Yard::new(&stage("cmd: cat in > out; inputs: in; outputs: out"));
     yard.write("in", "1");
-    fs::set_permissions(yard.at("in"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(yard.at("in"), fs::Permissions::from_mode(0o000)).unwrap();
     yard.flow(&["run"]).ends(2).says("no permission to read `in`");
 }
 

@@ -29,7 +29,7 @@ use crate::os::process;
 pub const LAUNCH: &str = "__launch";
 
 /// How long what a dead flow left may take to end after SIGTERM.
-const RECOVERY_GRACE: Duration = Duration::from_secs(2);
+pub const RECOVERY_GRACE: Duration = Duration::from_secs(2);
 
 /// Where answers go. Called from two threads, never at once; must not block for long.
 pub type Tell = Box<dyn Fn(Told) + Send>;

@@ -46,6 +46,7 @@ impl Rig {
         let id = AttemptId { run: RunId { number: 1, nonce: 1 }, task: task.into(), n: 1 };
         let path = std::env::var("PATH").unwrap();
         Launch {
+            common: Default::default(),
             env: vec![(b"PATH".to_vec(), path.into_bytes()), (mark::VARIABLE.into(), self.mark.attempt(&id).into_bytes())],
             id,
             argv: argv.iter().map(|argument| argument.as_bytes().to_vec()).collect(),

@@ -199,7 +199,7 @@ impl Facts for Sight<'_> {
         self.cache.is_some_and(|cache| {
             let files = wanted(record, files);
             let trees: Vec<&Tree> = files.iter().map(|(_, tree)| tree).collect();
-            cache.lacks(&trees).is_empty()
+            cache.can_restore(record, &trees)
         })
     }
 }

@@ -6,19 +6,19 @@
 //! v1/blobs/a/bcdef…            the bytes of a file, read-only, named by their digest
 //! v1/records/a/bcdef…          the first record of a key; its mtime says when it was last used
 //! v1/records/a/bcdef….d/WHICH  its other records
-//! v1/*/a/.new-PID-N            what is being written
 //! ```
 //!
-//! Sixteen folders of each kind, so that all can be kept open: a result costs four system calls.
+//! Sixteen folders of each kind, so that all can be kept open. Files are written straight under their
+//! names: a blob is believed by its stamp or hashed while it is copied, a record has a checksum, so
+//! what a process that died left half is noticed and replaced.
 //!
-//! Never hard links: a link shares later edits, mode and ctime with every other path. Must hold: a
-//! file under its name is whole, since it got there by a rename; another format is another folder.
+//! Never hard links: a link shares later edits, mode and ctime with every other path. Must hold: no
+//! reader takes half a file for a whole one; another format is another folder.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::{Got, Name, Put, Store};
@@ -30,11 +30,13 @@ use crate::record::manifest::Key;
 /// A record longer than this is no record.
 const LONGEST: u64 = 1 << 30;
 
+/// Bytes before a record: its checksum, and which of its key's it is.
+const HEAD: usize = 4 + 32;
+
 /// A cache in a folder.
 #[derive(Debug)]
 pub struct Local {
     folder: Beneath,
-    next: AtomicU64,
     /// The folders that are open: of blobs, then of records.
     shards: [OnceLock<Beneath>; 32],
 }
@@ -50,7 +52,7 @@ impl Local {
     /// Opens the cache in a folder (which may be a link); it is made if it is not there.
     pub fn open(folder: &Path) -> io::Result<Local> {
         let folder = Beneath::create(folder)?.make_folder("v1")?;
-        Ok(Local { folder, next: AtomicU64::new(0), shards: [const { OnceLock::new() }; 32] })
+        Ok(Local { folder, shards: [const { OnceLock::new() }; 32] })
     }
 
     /// The folder of a digest, and the digest's name in it. With `make` it is made if it is not there.
@@ -77,31 +79,25 @@ impl Local {
         self.shard(of, digest, true)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Writes a file under its name, by a rename.
+    /// Writes a file straight under its name: whoever reads it checks that it is whole. What stands
+    /// there and is not, left by a process that died, is replaced.
     fn write(&self, folder: &Beneath, to: &str, mode: u32, write: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<Option<File>> {
-        let (file, name) = loop {
-            let name = format!(".new-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
-            match folder.new_file(&name, mode) {
-                // Left by a process of this number that died.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => break (other?, name),
+        let file = match folder.new_file(to, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                folder.remove_file(to)?;
+                folder.new_file(to, mode)?
             }
+            other => other?,
         };
-        let written = write(&file).and_then(|whole| {
-            if whole {
-                folder.rename(&name, to)?;
-            }
-            Ok(whole)
-        });
-        match written {
+        match write(&file) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => {
-                folder.remove_file(&name)?;
+                folder.remove_file(to)?;
                 Ok(None)
             }
             Err(error) => {
                 // The first error says more.
-                let _ = folder.remove_file(&name);
+                let _ = folder.remove_file(to);
                 Err(error)
             }
         }
@@ -129,8 +125,12 @@ fn read_record(folder: &Beneath, name: &str) -> io::Result<Option<(Digest, i64, 
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or_default() + 1);
     file.take(stat.size).read_to_end(&mut bytes)?;
-    let Some(which) = bytes.get(..32).and_then(|head| head.try_into().ok()).map(Digest) else { return Ok(None) };
-    bytes.drain(..32);
+    let Some(crc) = bytes.get(..4).and_then(|head| head.try_into().ok()).map(u32::from_le_bytes) else { return Ok(None) };
+    let Some(which) = bytes.get(4..HEAD).and_then(|head| head.try_into().ok()).map(Digest) else { return Ok(None) };
+    if crc32c::crc32c(&bytes[4..]) != crc {
+        return Ok(None);
+    }
+    bytes.drain(..HEAD);
     Ok(Some((which, stat.mtime, bytes)))
 }
 
@@ -177,7 +177,7 @@ impl Store for Local {
 
     fn put(&self, blob: &Digest, from: &File, size: u64, copied: u64) -> io::Result<Put> {
         let (folder, at) = self.made(Of::Blobs, blob)?;
-        if folder.stat(&at)?.is_some() {
+        if folder.stat(&at)?.is_some_and(|stat| stamp_of(&stat).size == size) {
             // Perhaps damaged: only who wrote it knows its stamp to be good.
             return Ok(Put::Stored(None));
         }
@@ -188,7 +188,6 @@ impl Store for Local {
             Ok(size <= copied && copy::copy(from, to, size)? == size)
         })?;
         Ok(match file {
-            // The rename moved ctime, so the stamp is taken after it.
             Some(file) => Put::Stored(Some(stamp_of(&rustix::fs::fstat(&file)?))),
             None => Put::TooBig,
         })
@@ -235,9 +234,12 @@ impl Store for Local {
             folder.make_folder(&format!("{name}.d"))?;
         }
         self.write(folder, &to, 0o644, |mut file| {
-            let mut whole = Vec::with_capacity(32 + bytes.len());
+            let mut whole = Vec::with_capacity(HEAD + bytes.len());
+            whole.extend([0; 4]);
             whole.extend(which.0);
             whole.extend(bytes);
+            let crc = crc32c::crc32c(&whole[4..]);
+            whole[..4].copy_from_slice(&crc.to_le_bytes());
             file.write_all(&whole)?;
             Ok(true)
         })?;

@@ -377,8 +377,8 @@ impl Page<'_> {
             self.line(0, "runs: manual, so only when it is named, or needed by another");
         }
         let log = |run: u64| format!("run {run}, {}", why.again.command("log", &[task.name.as_str(), "--run", &run.to_string()]));
-        if let Some((memory, end)) = memory.and_then(|memory| Some((memory, memory.end.as_ref()?)))
-            && memory.last == Last::Failed
+        if let Some(memory) = memory.filter(|memory| memory.last == Last::Failed)
+            && let Some(end) = &memory.end
         {
             let text = say::printable(&CauseFields::of(&end.ended.cause).text).into_owned();
             let note = if stale { "" } else { "; what stands is from before" };

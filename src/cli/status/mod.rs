@@ -13,7 +13,7 @@ use crate::cli::terminal;
 use crate::event::{CauseFields, Run, RunState, Secs, SetPair, TaskFields, Time, UsageFields};
 use crate::graph::Tool;
 use crate::graph::select::{everything, with_ancestors};
-use crate::name::TaskId;
+use crate::name::{TaskId, TaskName};
 use crate::os::lock::{Holder, holder};
 use crate::pipeline::spec::Runs;
 use crate::plan::decide::Verdict;
@@ -84,7 +84,7 @@ impl<'a> Status<'a> {
             let (state, verdict) = (states[id.index()], words[id.index()]);
             let memory = opened.known.task(&task.name);
             counts.add(state);
-            if !is_fine(seen, id, state, memory) {
+            if !is_fine(seen, id, state, memory.as_ref()) {
                 check = CheckWord::Stale;
             }
             let asks = task.tools.iter().any(|tool| matches!(tool, Tool::Asked { .. }));
@@ -95,7 +95,7 @@ impl<'a> Status<'a> {
                 reasons: if verdict == VerdictWord::UpToDate { Vec::new() } else { seen.reasons(id) },
                 runs: runs_word(stage.runs),
                 description: stage.description.clone(),
-                last: memory.and_then(|memory| last(opened, memory)),
+                last: memory.as_ref().and_then(|memory| last(opened, memory)),
                 as_of: seen.as_of.filter(|_| asks),
             });
         }
@@ -125,7 +125,7 @@ fn states(seen: &Seen, words: &[VerdictWord], running: bool) -> (Vec<StateWord>,
             continue;
         }
         let memory = seen.opened.known.task(&graph.task(id).name);
-        let last = memory.map_or(Last::Never, |memory| memory.last);
+        let last = memory.as_ref().map_or(Last::Never, |memory| memory.last);
         let state = match (seen.verdict(id), last) {
             (_, Last::Started) if running => StateWord::Running,
             _ if words[id.index()] == VerdictWord::UpToDate => StateWord::UpToDate,
@@ -133,7 +133,7 @@ fn states(seen: &Seen, words: &[VerdictWord], running: bool) -> (Vec<StateWord>,
             (_, Last::Failed) => StateWord::Failed,
             (_, Last::Started | Last::Aborted) => StateWord::Interrupted,
             _ if above.is_some() => StateWord::Blocked,
-            (_, Last::Never) if memory.is_none_or(|memory| memory.good.is_none()) => StateWord::NeverRan,
+            (_, Last::Never) if memory.as_ref().is_none_or(|memory| memory.good.is_none()) => StateWord::NeverRan,
             _ => StateWord::Stale,
         };
         states[id.index()] = state;
@@ -233,17 +233,18 @@ fn gone(seen: &Seen) -> Vec<GoneTask> {
     let graph = &seen.graph;
     let opened = &seen.opened;
     let there: std::collections::HashSet<&str> = graph.tasks.iter().map(|task| task.name.as_str()).collect();
-    let mut names: Vec<_> = opened.known.tasks().filter(|(name, _)| !there.contains(name.as_str())).collect();
+    let names: Vec<&str> = opened.known.names().filter(|name| !there.contains(name)).collect();
     if names.is_empty() {
         return Vec::new();
     }
-    names.sort_by(|a, b| a.0.cmp(b.0));
     // What another task makes now is taken over.
     let made: std::collections::HashSet<&str> =
         graph.tasks.iter().flat_map(|task| task.outputs.iter().map(|output| output.path.as_str())).collect();
     let mut list = Vec::new();
-    for (name, memory) in names {
-        let Some(record) = memory.good.and_then(|at| opened.known.read(at).ok()) else { continue };
+    for name in names {
+        let name = TaskName::from(name);
+        let memory = opened.known.task(&name);
+        let Some(record) = memory.and_then(|memory| opened.known.read(memory.good?).ok()) else { continue };
         let outputs: Vec<GoneOutput> = record
             .outputs
             .iter()
@@ -255,7 +256,7 @@ fn gone(seen: &Seen) -> Vec<GoneTask> {
             })
             .collect();
         if !outputs.is_empty() {
-            list.push(GoneTask { task: TaskFields::of(name), outputs });
+            list.push(GoneTask { task: TaskFields::of(&name), outputs });
         }
     }
     list

@@ -2,3 +2,5 @@
 
 mod harness;
 mod plan;
+mod status;
+mod why;

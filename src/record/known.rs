@@ -17,7 +17,7 @@ use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{Asked, At, End, Frame, RunEnd};
+use crate::record::state::frame::{Asked, At, End, Frame, How, RunEnd};
 use crate::record::state::{Reader, StateFault};
 
 /// The section with what is remembered of tasks and runs.
@@ -122,6 +122,8 @@ pub struct Known {
     by_key: Option<HashMap<Key, Vec<TaskName>>>,
     /// Tasks that frames behind the block speak of.
     touched: HashSet<TaskName>,
+    /// Tasks that ran well in the newest run, if it was one with `--force`.
+    forced_done: HashSet<TaskName>,
     /// Whether anything was applied that the block does not hold.
     pub changed: bool,
 }
@@ -179,6 +181,7 @@ impl Known {
                     self.boot = boot.clone();
                 }
                 self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None });
+                self.forced_done.clear();
             }
             Frame::Started { task, n, key, executor, slot, outputs } => {
                 let run = self.last_run.as_ref().map_or(RunId { number: 0, nonce: 0 }, |run| run.run);
@@ -195,7 +198,12 @@ impl Known {
                     open.handle = Some(handle.clone());
                 }
             }
-            Frame::Done { task, n, log, record: whole, .. } => self.done(task, *n, log, whole.as_deref(), record, None),
+            Frame::Done { task, n, how, log, record: whole } => {
+                if *how == How::Ran && self.last_run.as_ref().is_some_and(|run| run.asked.force) {
+                    self.forced_done.insert(task.clone());
+                }
+                self.done(task, *n, log, whole.as_deref(), record, None);
+            }
             Frame::Spoilt { task, n, inputs, log, record: whole } => self.done(task, *n, log, whole.as_deref(), record, Some(inputs)),
             Frame::Failed { task, n, ended, at, log } => {
                 let run = self.run_number();
@@ -352,6 +360,15 @@ impl Known {
     /// The newest run.
     pub fn last_run(&self) -> Option<&RunMemory> {
         self.last_run.as_ref()
+    }
+
+    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on with.
+    pub fn forced_done(&self) -> Vec<String> {
+        let mut done: Vec<String> = self.forced_done.iter().map(TaskName::to_string).collect();
+        done.extend(self.last_run.iter().flat_map(|run| run.asked.forced_done.iter().cloned()));
+        done.sort();
+        done.dedup();
+        done
     }
 
     /// The newest run, to note what it did.

@@ -202,17 +202,32 @@ impl Reader {
 
     /// Hands every whole frame to `with`, with its offset and where its record is. Returns where the
     /// last whole frame ends: behind it is a torn tail, or nothing.
-    pub fn frames(&self, mut with: impl FnMut(Frame, u64, Option<At>)) -> Result<u64, StateFault> {
-        let mut bytes = vec![0; (self.length - self.block_end) as usize];
-        self.file.read_exact_at(&mut bytes, self.block_end).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
+    pub fn frames(&self, with: impl FnMut(Frame, u64, Option<At>)) -> Result<u64, StateFault> {
+        self.frames_between(self.block_end, self.length, with)
+    }
+
+    /// The same for what was written since the last look, which ended at `from`: for those who follow.
+    pub fn frames_from(&self, from: u64, with: impl FnMut(Frame, u64, Option<At>)) -> Result<u64, StateFault> {
+        let length = self.file.metadata().map_err(|source| StateFault::Io { path: STATE.into(), source })?.len();
+        self.frames_between(from, length, with)
+    }
+
+    /// Whether another file has taken this one's place, so that nothing more will come here.
+    pub fn is_replaced(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| std::os::unix::fs::MetadataExt::nlink(&meta) == 0)
+    }
+
+    fn frames_between(&self, from: u64, to: u64, mut with: impl FnMut(Frame, u64, Option<At>)) -> Result<u64, StateFault> {
+        let mut bytes = vec![0; to.saturating_sub(from) as usize];
+        self.file.read_exact_at(&mut bytes, from).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
         let mut at = 0;
         while let frame::Decoded::Whole(frame, length, record) = frame::decode(&bytes[at..]) {
-            let offset = self.block_end + at as u64;
+            let offset = from + at as u64;
             let record = record.map(|record| At { offset: offset + record.offset, ..record });
             at += length;
             with(*frame, offset, record);
         }
-        Ok(self.block_end + at as u64)
+        Ok(from + at as u64)
     }
 }
 

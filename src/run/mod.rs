@@ -14,6 +14,7 @@ mod model;
 pub mod open;
 pub mod prepare;
 pub mod recover;
+pub mod rehearse;
 pub mod remember;
 pub mod schedule;
 pub mod session;

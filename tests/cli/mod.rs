@@ -1,0 +1,3 @@
+//! What a person sees: each command's text and JSON, by whole transcripts.
+
+mod harness;

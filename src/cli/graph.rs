@@ -63,10 +63,11 @@ pub fn run(args: &GraphArgs) -> Result<u8, CliError> {
             })
             .collect(),
     };
-    print(&match args.format {
+    let text = match args.format {
         GraphFormat::Dot => dot(&drawing),
         GraphFormat::Mermaid => mermaid(&drawing),
-    })?;
+    };
+    print(&format!("{}\n", text.trim_end_matches('\n')))?;
     Ok(0)
 }
 

@@ -1,3 +1,8 @@
 //! What a person sees: each command's text and JSON, by whole transcripts.
 
+mod check;
+mod graph;
 mod harness;
+mod log;
+mod resume;
+mod run;

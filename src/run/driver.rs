@@ -38,7 +38,7 @@ use crate::run::bracket::{self, Bracketed, Closed, Open, Output, Work};
 use crate::run::disk_ground::DiskGround;
 use crate::run::exec::mark::Mark;
 use crate::run::exec::{Executor, Told};
-use crate::run::prepare::{Common, Place, params};
+use crate::run::prepare::{Common, Place, explained, params};
 use crate::run::schedule::{Action, Found, Input, New, Policy, Room, Scheduler};
 use crate::run::survey::{Answers, Sight, Surroundings, wanted};
 
@@ -208,6 +208,8 @@ struct Loop<'a, 'b> {
     /// flow itself cannot go on.
     broken: Option<RunFault>,
     saved: Duration,
+    /// Of what the scheduler counts as restored: results that another task had left, which is no work.
+    taken_over: u64,
     spoilt: Vec<(TaskName, RelPath)>,
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
@@ -246,6 +248,7 @@ impl Driver<'_> {
             stopped: None,
             broken: None,
             saved: Duration::ZERO,
+            taken_over: 0,
             spoilt: Vec::new(),
             forced_done: Vec::new(),
             todo: HashMap::new(),
@@ -364,7 +367,8 @@ impl Loop<'_, '_> {
     fn counts(&self) -> crate::event::Counts {
         let counts = self.scheduler.counts();
         let total = self.d.selection.count() as u64;
-        let (ran, restored, up_to_date) = (counts.ran as u64, counts.restored as u64, counts.fresh as u64);
+        let (ran, restored) = (counts.ran as u64, (counts.restored as u64).saturating_sub(self.taken_over));
+        let up_to_date = counts.fresh as u64 + counts.restored as u64 - restored;
         let (failed, failed_allowed, not_run) =
             ((counts.failed + counts.cancelled) as u64, counts.allowed as u64, (counts.blocked + counts.skipped) as u64);
         let over = ran + restored + up_to_date + failed + failed_allowed + not_run;
@@ -669,6 +673,7 @@ impl Loop<'_, '_> {
 
     fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
         let Some(id) = self.by_name.get(&attempt.task).copied() else { return };
+        let ended = Ended { cause: explained(&self.d.graph, id, ended.cause), ..ended };
         let Some(active) = self.active.get_mut(&id).filter(|active| active.attempt == *attempt) else { return };
         let slot = active.slot;
         active.ended = Some(ended.clone());
@@ -1043,6 +1048,7 @@ impl Loop<'_, '_> {
             return self.inputs.push_back(Input::Settled(id, Err(Cause::Cancelled)));
         }
         self.saved += saved;
+        self.taken_over += u64::from(how == FrameHow::TakenOver);
         let how = if how == FrameHow::TakenOver { How::TakenOver } else { How::Restored };
         self.tell_done(id, how, true, &record, before.as_ref());
         self.inputs.push_back(Input::Settled(id, Ok(())));

@@ -31,7 +31,7 @@ stages:
     dir.flow(&["run"]).code(1).out("").err(
         "
  ran       clean  [..]s
- failed    train  exit status 1 after [..]s
+ failed    train  [..]exit status 1 after [..]s
 
    echo epoch 1
    echo half > model.bin
@@ -68,15 +68,15 @@ fn last_good_result_stays() {
     dir.flow(&["run"]).code(0);
     dir.flow(&["run", "--set", "n=2"]).code(1).err(
         "
- failed    a  exit status 1 after [..]s
+ failed    a  [..]exit status 1 after [..]s
 
    echo 2 > a; test 2 = 1
    it printed nothing
 
    what it wrote: .flow/pipeline.yaml/failed/a/2.1/
    a is still the result of the run of [..]
-   a of an earlier run was out of its way while it ran; if the command goes on from it, say
-   `persist: true` there
+   a of an earlier run was out of its way while it ran; if the command goes on from it, say `persist:
+   true` there
 
  pipeline: 1 failed in [..]s
  after mending it: flow resume
@@ -109,7 +109,7 @@ fn first_failure_stops_and_keep_going_does_not() {
     assert!(!dir.has("beside"));
     dir.flow(&["run", "-j", "1", "--keep-going"]).code(1).err(
         "
- failed    bad@n=1  exit status 3 after [..]s
+ failed    bad@n=1  [..]exit status 3 after [..]s
 ...
    whole log: flow log bad@n=1
 
@@ -118,7 +118,7 @@ fn first_failure_stops_and_keep_going_does_not() {
  ran       beside   [..]s
 ...
  pipeline: 3 failed, 1 not run below them, 1 ran in [..]s
- after mending it: flow resume
+ after mending them: flow resume
 ",
     );
     // As the file says, and the command line beats it.

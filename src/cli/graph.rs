@@ -124,6 +124,8 @@ struct Lines {
     places: HashMap<(usize, usize, Edge), usize>,
     /// What the task at hand is known to wait for: a pair of tasks counts once.
     met: HashSet<(usize, TaskId)>,
+    /// What the task at hand reads of.
+    read: HashSet<TaskId>,
 }
 
 impl Lines {
@@ -187,8 +189,10 @@ fn summed_up(graph: &Graph, chosen: &[bool], each_task: bool) -> (Vec<Node>, Vec
         let to = TaskId(index);
         let Some(here) = shows[to.index()] else { continue };
         lines.met.clear();
+        lines.read.clear();
         read_by(graph, to, &mut |from, kind, path| {
             let Some(there) = shows[from.index()] else { return };
+            lines.read.insert(from);
             let line = lines.pair(there, here, kind, from);
             if let Some(path) = path {
                 line.path(path);
@@ -196,7 +200,8 @@ fn summed_up(graph: &Graph, chosen: &[bool], each_task: bool) -> (Vec<Node>, Vec
         });
         for (above, kind) in graph.above.of(to) {
             if !graph.is_gate(above) {
-                if let Some(there) = shows[above.index()] {
+                // What is read has its edge already, and of the right kind.
+                if let Some(there) = shows[above.index()].filter(|_| kind == Edge::Order || !lines.read.contains(&above)) {
                     lines.pair(there, here, kind, above);
                 }
                 continue;

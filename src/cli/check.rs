@@ -18,7 +18,8 @@ use crate::run::open::{OpenFault, check};
 pub fn run(args: &CheckArgs) -> Result<u8, CliError> {
     let words = words(&args.words, &args.which, &args.short_file);
     if let Some(word) = words.rest.first() {
-        return Err(CliError::wrong(format!("`{word}` is no pipeline file")).hint("flow check [FILE]: its name ends in .yaml or .yml, or follows `--file`"));
+        return Err(CliError::wrong(format!("`{word}` is no pipeline file"))
+            .hint("flow check [FILE]: its name ends in .yaml or .yml, or follows `--file`"));
     }
     let json = args.which.json;
     let request = request(words.file, &args.which, false)?;
@@ -31,7 +32,10 @@ pub fn run(args: &CheckArgs) -> Result<u8, CliError> {
     faults.dedup();
     let wrong = faults.iter().any(Diagnostic::is_error);
     if json {
-        let mut pipeline = PipelineFields { file: sources.files().first().map(|source| source.path.clone()).unwrap_or_default(), ..PipelineFields::default() };
+        let mut pipeline = PipelineFields {
+            file: sources.files().first().map(|source| source.path.clone()).unwrap_or_default(),
+            ..PipelineFields::default()
+        };
         if let Some((site, graph)) = &compiled {
             pipeline.name = graph.name.clone();
             pipeline.workspace = site.workspace.to_string_lossy().into_owned();

@@ -50,7 +50,10 @@ pub fn run(args: &GraphArgs) -> Result<u8, CliError> {
     }
     let drawing = Drawing {
         name: graph.name.clone(),
-        nodes: nodes.into_iter().map(|node| DrawNode { label: node.label, tasks: node.tasks, id: node.id, ..DrawNode::default() }).collect(),
+        nodes: nodes
+            .into_iter()
+            .map(|node| DrawNode { label: node.label, tasks: node.tasks, id: node.id, ..DrawNode::default() })
+            .collect(),
         edges: edges
             .into_iter()
             .map(|edge| {
@@ -243,15 +246,7 @@ struct Gates<'a> {
 }
 
 impl Gates<'_> {
-    fn see_through(
-        &mut self,
-        gate: TaskId,
-        to: TaskId,
-        here: usize,
-        shows: &[Option<usize>],
-        nodes: &mut Vec<Node>,
-        lines: &mut Lines,
-    ) {
+    fn see_through(&mut self, gate: TaskId, to: TaskId, here: usize, shows: &[Option<usize>], nodes: &mut Vec<Node>, lines: &mut Lines) {
         let graph = self.graph;
         let behind: Vec<(TaskId, usize)> =
             graph.above.of(gate).filter_map(|(task, _)| Some((task, (*shows.get(task.index())?)?))).collect();

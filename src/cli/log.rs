@@ -182,10 +182,8 @@ fn find_attempt(
 fn attempts(own: &Beneath, task: &TaskName, run: u64) -> Vec<Attempt> {
     let events = own.read(&format!("runs/{run}/events.jsonl")).ok();
     let told = events.map(|file| executions(BufReader::new(file), Some(task.as_str()))).unwrap_or_default();
-    let mut found: Vec<Attempt> = told
-        .into_iter()
-        .map(|told| Attempt { run, n: told.attempt.try_into().unwrap_or(u16::MAX), result: told.result })
-        .collect();
+    let mut found: Vec<Attempt> =
+        told.into_iter().map(|told| Attempt { run, n: told.attempt.try_into().unwrap_or(u16::MAX), result: told.result }).collect();
     for (_, n) in kept(own, task).into_iter().filter(|(of, _)| *of == run) {
         if !found.iter().any(|attempt| attempt.n == n) {
             found.push(Attempt { run, n, result: None });
@@ -244,7 +242,9 @@ impl Head<'_> {
         let over = over.map_err(|fault| broken(&fault))?;
         let cause = match &over {
             Some(Over::Ended(cause)) => Some(CauseFields::of(cause)),
-            Some(Over::Again) => attempts(own, self.task, run).into_iter().find(|attempt| attempt.n == open.attempt.n).and_then(|attempt| attempt.result),
+            Some(Over::Again) => {
+                attempts(own, self.task, run).into_iter().find(|attempt| attempt.n == open.attempt.n).and_then(|attempt| attempt.result)
+            }
             Some(Over::Died) => Some(CauseFields::of(&Cause::Lost("flow was killed while it ran".into()))),
             None => None,
         };

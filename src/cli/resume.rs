@@ -86,7 +86,8 @@ fn run_number(words: &[String]) -> Result<Option<u64>, CliError> {
         [] => Ok(None),
         [word] => match word.parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(CliError::wrong(format!("`{word}` is no number of a run")).hint("flow resume [FILE] [RUN]: it asks again for what that run was asked")),
+            Err(_) => Err(CliError::wrong(format!("`{word}` is no number of a run"))
+                .hint("flow resume [FILE] [RUN]: it asks again for what that run was asked")),
         },
         _ => Err(CliError::wrong("too many words: `flow resume [FILE] [RUN]`")),
     }

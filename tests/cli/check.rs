@@ -22,7 +22,10 @@ fn nothing_wrong() {
     dir.flow(&["check", "pipelines/etl.yaml"]).code(0).err("").out("pipelines/etl.yaml: 2 stages, 3 tasks, no mistakes\n");
     let got = dir.flow(&["check", "pipelines/etl.yaml", "--json"]).code(0).err("").json();
     assert_eq!(got["counts"], serde_json::json!({"error": 0, "warning": 0}));
-    assert_eq!((&got["kind"], &got["pipeline"]["name"], &got["pipeline"]["file"]), (&"check".into(), &"etl".into(), &"pipelines/etl.yaml".into()));
+    assert_eq!(
+        (&got["kind"], &got["pipeline"]["name"], &got["pipeline"]["file"]),
+        (&"check".into(), &"etl".into(), &"pipelines/etl.yaml".into())
+    );
     assert!(got["pipeline"]["workspace"].as_str().unwrap().ends_with("/w/pipelines"));
     assert!(!dir.has("pipelines/.flow") && !dir.has(".flow"));
 }
@@ -40,7 +43,10 @@ fn all_mistakes_at_once() {
     assert!(last.starts_with("pipeline.yaml: ") && last.ends_with(" mistakes"), "{last}");
     let json = dir.flow(&["check", "--json"]).code(2).err("").json();
     assert!(json["counts"]["error"].as_u64().unwrap() >= 2);
-    assert_eq!((&json["diagnostics"][0]["place"], &json["diagnostics"][0]["end"]), (&"pipeline.yaml:5:5".into(), &"pipeline.yaml:5:10".into()));
+    assert_eq!(
+        (&json["diagnostics"][0]["place"], &json["diagnostics"][0]["end"]),
+        (&"pipeline.yaml:5:5".into(), &"pipeline.yaml:5:10".into())
+    );
     dir.write("pipeline.yaml", "stages: [\n");
     let got = dir.flow(&["check"]).code(2).err("");
     assert!(got.out.contains("error: this `[` is never closed\n"), "{}", got.out);

@@ -113,10 +113,7 @@ fn selectors_restrict() {
     assert_eq!(bare(&dir.flow(&["graph", "clean", "report"]).code(0).out), ["\"clean\"", "\"report\"", "\"clean\" -> \"report\""]);
     let got = dir.flow(&["graph", "--json", "@city=sf", "all"]).code(0).json();
     assert_eq!(got["nodes"][0], json!({"id": "clean", "stage": "clean", "tasks": 1, "state": null, "description": "one form for all"}));
-    assert_eq!(
-        got["edges"],
-        json!([{"from": "clean", "to": "all", "edge": "file", "paths": ["out/sf.txt", "out/sf.log"], "count": 1}])
-    );
+    assert_eq!(got["edges"], json!([{"from": "clean", "to": "all", "edge": "file", "paths": ["out/sf.txt", "out/sf.log"], "count": 1}]));
     dir.flow(&["graph", "claen"]).code(2).out("").err("\nerror: no stage, task or output `claen`\n did you mean `clean`?\n");
 }
 

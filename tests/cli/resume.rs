@@ -98,7 +98,10 @@ fn the_number_of_a_run() {
     let dir = TestDir::pipeline(THREE);
     dir.flow(&["run"]).code(1);
     dir.flow(&["run"]).code(1);
-    dir.flow(&["resume", "1"]).code(2).out("").err("\nerror: run 1 is not the newest run, which is 2\n only the newest can go on: flow resume\n");
+    dir.flow(&["resume", "1"])
+        .code(2)
+        .out("")
+        .err("\nerror: run 1 is not the newest run, which is 2\n only the newest can go on: flow resume\n");
     dir.flow(&["resume", "9"]).code(2);
     dir.flow(&["resume", "last"]).code(2).err("\nerror: `last` is no number of a run\n[..]\n");
     dir.flow(&["resume", "1", "2"]).code(2);

@@ -109,19 +109,7 @@ fn json_lines() {
     let got = dir.flow(&["run", "--json"]).code(0).err("");
     let lines: Vec<Value> = got.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let words: Vec<String> = lines.iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(
-        words,
-        [
-            "run_started",
-            "task_started",
-            "task_ended",
-            "task_done",
-            "task_started",
-            "task_ended",
-            "task_done",
-            "run_ended"
-        ]
-    );
+    assert_eq!(words, ["run_started", "task_started", "task_ended", "task_done", "task_started", "task_ended", "task_done", "run_ended"]);
     for (n, line) in lines.iter().enumerate() {
         assert_eq!((&line["flow"], &line["run"], &line["seq"]), (&1.into(), &1.into(), &n.into()));
     }
@@ -163,7 +151,9 @@ error: unknown key `input` in stage `clean`
 #[test]
 fn bad_command_lines() {
     let dir = two();
-    for args in [&["run", "--nothing"][..], &["walk"], &["run", "-j", "0"], &["run", "-j", "x"], &["run", "--keep-going", "--fail-fast"], &[]] {
+    for args in
+        [&["run", "--nothing"][..], &["walk"], &["run", "-j", "0"], &["run", "-j", "x"], &["run", "--keep-going", "--fail-fast"], &[]]
+    {
         let got = dir.flow(args).code(2).out("");
         assert!(!got.err.is_empty(), "{args:?}");
     }

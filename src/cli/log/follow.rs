@@ -118,7 +118,7 @@ impl<'a> Watch<'a> {
             Frame::Started { task: other, n, .. } if *its_run && other == *task && n == number => {
                 (*begun, *slot_taken) = (true, false);
             }
-            Frame::Started { slot, .. } if *begun && slot == attempt.slot => *slot_taken = true,
+            Frame::Started { task: other, slot, .. } if *begun && other != *task && slot == attempt.slot => *slot_taken = true,
             Frame::RunStarted { run, .. } => {
                 *its_run = run == attempt.attempt.run;
                 if *begun && !*its_run {

@@ -192,7 +192,8 @@ mod tests {
     #[test]
     fn pieces_make_no_difference() {
         let mut random = fastrand::Rng::with_seed(5);
-        let parts: [&[u8]; 12] = [b"\x1b[", b"31", b"m", b"\r", b"\n", b"\t", b"a", "é".as_bytes(), "日".as_bytes(), b"\xff", b"\xe6\x97", b"\x1b"];
+        let parts: [&[u8]; 12] =
+            [b"\x1b[", b"31", b"m", b"\r", b"\n", b"\t", b"a", "é".as_bytes(), "日".as_bytes(), b"\xff", b"\xe6\x97", b"\x1b"];
         for _ in 0..3_000 {
             let bytes: Vec<u8> = (0..random.usize(..12)).flat_map(|_| parts[random.usize(..parts.len())].to_vec()).collect();
             let (mut screen, mut text) = (Screen::new(true), Text::default());

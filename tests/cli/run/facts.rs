@@ -143,7 +143,9 @@ stages:
     let worked = || worked_by(dir.command(".", &["run"]).env("PATH", &path));
     assert_eq!(worked(), 4);
     assert_eq!(worked(), 0);
-    for (path, text) in [("path/mytool", "#!/bin/sh\necho two\n"), ("bin/run.sh", "#!/bin/sh\necho walk\n"), ("scripts/do.sh", "echo done\n")] {
+    for (path, text) in
+        [("path/mytool", "#!/bin/sh\necho two\n"), ("bin/run.sh", "#!/bin/sh\necho walk\n"), ("scripts/do.sh", "echo done\n")]
+    {
         program(path, text);
         assert_eq!(worked(), 1, "{path}");
     }

@@ -64,7 +64,8 @@ stages:
 
 #[test]
 fn last_good_result_stays() {
-    let dir = TestDir::pipeline("stages:\n  a:\n    cmd: echo ${{ config.n }} > a; test ${{ config.n }} = 1\n    outputs: a\nconfig: { n: 1 }\n");
+    let dir =
+        TestDir::pipeline("stages:\n  a:\n    cmd: echo ${{ config.n }} > a; test ${{ config.n }} = 1\n    outputs: a\nconfig: { n: 1 }\n");
     dir.flow(&["run"]).code(0);
     dir.flow(&["run", "--set", "n=2"]).code(1).err(
         "
@@ -105,7 +106,9 @@ stages:
 #[test]
 fn first_failure_stops_and_keep_going_does_not() {
     let dir = TestDir::pipeline(FAN);
-    dir.flow(&["run", "-j", "1"]).code(1).err("...\n pipeline: 1 failed, 1 not run below it, 3 not started in [..]s\n after mending it: flow resume\n");
+    dir.flow(&["run", "-j", "1"])
+        .code(1)
+        .err("...\n pipeline: 1 failed, 1 not run below it, 3 not started in [..]s\n after mending it: flow resume\n");
     assert!(!dir.has("beside"));
     dir.flow(&["run", "-j", "1", "--keep-going"]).code(1).err(
         "
@@ -204,7 +207,8 @@ fn an_output_changed_by_hand_is_kept() {
 
 #[test]
 fn an_input_that_changes_meanwhile_spoils_the_result() {
-    let dir = TestDir::pipeline("stages:\n  it:\n    cmd: cat in.txt > out.txt; echo more >> in.txt\n    inputs: in.txt\n    outputs: out.txt\n");
+    let dir =
+        TestDir::pipeline("stages:\n  it:\n    cmd: cat in.txt > out.txt; echo more >> in.txt\n    inputs: in.txt\n    outputs: out.txt\n");
     dir.write("in.txt", "one\n");
     let got = dir.flow(&["run"]).code(0);
     assert!(got.err.contains("in.txt changed while `it` ran"), "{}", got.err);

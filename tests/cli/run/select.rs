@@ -62,7 +62,11 @@ fn every_kind_of_selector() {
         assert_eq!(ran(&dir, ".", words), want, "{words:?}");
     }
     // Paths are those of the caller's folder.
-    for (words, want) in [(&["sf.txt"][..], &["clean@city=sf"][..]), (&["../other.txt"], &["other"]), (&["."], &["all", "clean@city=oslo", "clean@city=rome", "clean@city=sf"])] {
+    for (words, want) in [
+        (&["sf.txt"][..], &["clean@city=sf"][..]),
+        (&["../other.txt"], &["other"]),
+        (&["."], &["all", "clean@city=oslo", "clean@city=rome", "clean@city=sf"]),
+    ] {
         assert_eq!(ran(&dir, "out", words), want, "{words:?}");
     }
 }
@@ -99,7 +103,9 @@ fn one_item_more_or_less_is_one_task() {
     dir.flow(&["run"]).code(0);
     dir.edit("pipeline.yaml", "[sf, oslo, rome]", "[sf, bonn, oslo, rome]");
     dir.write("raw/bonn.txt", "bonn");
-    dir.flow(&["run"]).code(0).err("\n ran       clean@city=bonn  [..]s\n ran       all              [..]s\n cities: 2 ran, 4 up to date in [..]s\n");
+    dir.flow(&["run"])
+        .code(0)
+        .err("\n ran       clean@city=bonn  [..]s\n ran       all              [..]s\n cities: 2 ran, 4 up to date in [..]s\n");
     dir.edit("pipeline.yaml", "[sf, bonn, oslo, rome]", "[sf, oslo, rome]");
     dir.flow(&["run"]).code(0).err("\n restored  all  [..]10 B\n cities: 1 restored, 4 up to date in [..]s\n");
 }
@@ -163,7 +169,8 @@ stages:
 
 #[test]
 fn manual_alone_is_left_out() {
-    let dir = TestDir::pipeline("stages:\n  a:\n    cmd: echo > a\n    outputs: a\n  mail:\n    runs: manual\n    cmd: echo sent >> mails\n");
+    let dir =
+        TestDir::pipeline("stages:\n  a:\n    cmd: echo > a\n    outputs: a\n  mail:\n    runs: manual\n    cmd: echo sent >> mails\n");
     dir.flow(&["run"]).code(0).err("...\n pipeline: 1 ran in [..]s\n");
     assert!(!dir.has("mails"));
     dir.flow(&["run", "mail"]).code(0);

@@ -59,7 +59,9 @@ fn signals_stop_a_run() {
 
 #[test]
 fn a_second_signal_does_not_wait() {
-    let dir = TestDir::pipeline("stages:\n  deaf:\n    cmd: trap '' TERM; touch begun; for n in $(seq 6000); do sleep 0.01; done\n    grace: 1m\n");
+    let dir = TestDir::pipeline(
+        "stages:\n  deaf:\n    cmd: trap '' TERM; touch begun; for n in $(seq 6000); do sleep 0.01; done\n    grace: 1m\n",
+    );
     let mut running = dir.start(&["run"]);
     dir.wait_for("begun");
     kill(running.pid(), "-TERM", false);
@@ -70,7 +72,8 @@ fn a_second_signal_does_not_wait() {
 
 #[test]
 fn a_second_run_waits_or_is_refused() {
-    let dir = TestDir::pipeline("stages:\n  it:\n    cmd: touch begun; while ! test -e go; do sleep 0.01; done; echo > it\n    outputs: it\n");
+    let dir =
+        TestDir::pipeline("stages:\n  it:\n    cmd: touch begun; while ! test -e go; do sleep 0.01; done; echo > it\n    outputs: it\n");
     let mut running = dir.start(&["run"]);
     dir.wait_for("begun");
     let got = dir.flow(&["run"]).code(4);

@@ -210,6 +210,8 @@ struct Loop<'a, 'b> {
     saved: Duration,
     /// Of what the scheduler counts as restored: results that another task had left, which is no work.
     taken_over: u64,
+    /// What was not flow's and made way.
+    kept: Vec<(TaskId, bracket::Kept)>,
     spoilt: Vec<(TaskName, RelPath)>,
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
@@ -249,6 +251,7 @@ impl Driver<'_> {
             broken: None,
             saved: Duration::ZERO,
             taken_over: 0,
+            kept: Vec::new(),
             spoilt: Vec::new(),
             forced_done: Vec::new(),
             todo: HashMap::new(),
@@ -647,13 +650,20 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// Tells of what was not flow's and made way.
+    /// Notes what was not flow's and made way.
     fn kept(&mut self, id: TaskId, open: &Open) {
         for kept in &open.kept {
             self.d.disk.memo().forget(&RelPath(kept.path.as_str().into()));
+            self.kept.push((id, kept.clone()));
+        }
+    }
+
+    /// Tells of it, at the end: what was made anew with the same bytes has not been kept.
+    fn tell_kept(&mut self) {
+        for (id, kept) in std::mem::take(&mut self.kept) {
             let message = format!("{} was not what flow had made: it is kept as {}", kept.path, kept.place);
             let mut warning = Warning::new("output_kept", message).about(self.fields(id));
-            warning.path = Some(kept.path.clone());
+            warning.path = Some(kept.path);
             self.say(Event::Warning(warning));
         }
     }
@@ -1063,8 +1073,9 @@ impl Loop<'_, '_> {
         if closed.is_empty() {
             return;
         }
-        if let Err(fault) = bracket::settle(&mut self.d.ground, closed) {
-            self.warn(None, "aside", fault.to_string());
+        match bracket::settle(&mut self.d.ground, closed) {
+            Ok(dropped) => self.kept.retain(|(_, kept)| !dropped.contains(&kept.place)),
+            Err(fault) => self.warn(None, "aside", fault.to_string()),
         }
     }
 
@@ -1081,6 +1092,7 @@ impl Loop<'_, '_> {
         {
             self.drop_asides(covered);
         }
+        self.tell_kept();
         for slot in &self.slots {
             let _ = std::fs::remove_dir_all(&slot.scratch);
         }

@@ -216,3 +216,15 @@ fn an_input_that_changes_meanwhile_spoils_the_result() {
     let got = dir.flow(&["run"]).code(0);
     assert!(got.err.contains("ran       it"), "{}", got.err);
 }
+
+#[test]
+fn what_is_made_anew_with_the_same_bytes_is_not_kept() {
+    let dir = TestDir::pipeline("stages:\n  same:\n    cmd: echo same > same\n    outputs: same\n  other:\n    cmd: echo other > other\n    outputs: other\n");
+    dir.write("same", "same\n");
+    dir.write("other", "mine\n");
+    let got = dir.flow(&["run"]).code(0);
+    assert!(!got.err.contains("warning   same"), "{}", got.err);
+    let place = got.err.split("it is kept as ").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!((dir.read(place).as_str(), dir.read("other").as_str()), ("mine\n", "other\n"));
+    assert!(!dir.has(&place.replace("other", "same")));
+}

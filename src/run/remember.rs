@@ -122,7 +122,8 @@ fn paths(builder: &mut Builder, opened: &Opened, disk: &Disk, id: TaskId) -> boo
                     builder.path(candidate.as_str(), false, disk.stamp(&candidate, true).ok().flatten().as_ref());
                 }
             }
-            Tool::Asked { .. } => {}
+            // No stamp tells what a command will answer.
+            Tool::Asked { .. } => known = false,
         }
     }
     for output in &task.outputs {

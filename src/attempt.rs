@@ -5,6 +5,7 @@
 //! starts anything. Must hold: everything here can be sent to another process.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,9 @@ pub struct Launch {
     pub id: AttemptId,
     /// The program and its arguments; the program with a `/` or as it is found on `env`'s PATH.
     pub argv: Vec<Vec<u8>>,
-    /// The whole environment.
+    /// What all commands of a run are given; one allocation, so that it is handed on only once.
+    pub common: Arc<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Variables of its own, over the common ones. The two are the whole environment.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// The working folder, in the workspace.
     pub dir: RelPath,

@@ -50,7 +50,7 @@ pub fn run(args: &LogArgs) -> Result<u8, CliError> {
     if let Some(open) = open.filter(|open| asked_for(open.attempt.run.number, open.attempt.n)) {
         return head.under_way(own, open, args.follow);
     }
-    let attempt = find_attempt(own, &task, opened.known.task(&task), open, args, &words.again)?;
+    let attempt = find_attempt(own, &task, opened.known.task(&task).as_ref(), open, args, &words.again)?;
     if args.follow && holder(own).is_some() {
         say(&format!("{} is not running now: this is its log of run {}", printable(task.as_str()), attempt.run));
     }
@@ -109,8 +109,8 @@ fn state_of(opened: &Opened, task: &TaskName) -> (u8, String, String) {
         return (1, name, if lives { "running".into() } else { "interrupted".into() });
     }
     let memory = opened.known.task(task);
-    let end = memory.and_then(|memory| memory.end.as_ref());
-    match (memory.map(|memory| memory.last), end) {
+    let (last, end) = memory.map(|memory| (memory.last, memory.end)).unwrap_or_default();
+    match (Some(last), end) {
         (Some(Last::Failed), Some(end)) => (0, name, format!("{}, run {}", CauseFields::of(&end.ended.cause).text, end.run)),
         (Some(Last::Aborted | Last::Started), Some(end)) => (2, name, format!("interrupted, run {}", end.run)),
         (Some(Last::Well | Last::Spoilt), Some(end)) => (3, name, format!("fine, run {}", end.run)),

@@ -212,7 +212,6 @@ impl<'a> Compiler<'a> {
                 scope.set(name, item.clone());
             }
             let mut reads = Reads::default();
-            reads.config.extend(combination.reads.iter().cloned());
             let dir = match &dir {
                 None => RelPath::workspace(),
                 Some(prepared) => match self.text(prepared, &scope, &mut reads) {

@@ -17,8 +17,6 @@ pub struct Combination {
     pub axes: Vec<(String, String)>,
     /// Each axis and its item: what templates see.
     pub items: Vec<(String, Val)>,
-    /// Settings that the axes' expressions read.
-    pub reads: Vec<String>,
 }
 
 /// Most tasks that one pipeline may have.
@@ -41,7 +39,7 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
             for (name, item) in &combination.items {
                 inner.set(name, item.clone());
             }
-            let Some((items, reads)) = items(axis, &inner, source, faults) else { return Vec::new() };
+            let Some(items) = items(axis, &inner, source, faults) else { return Vec::new() };
             if next.len() + items.len() > MOST_TASKS {
                 faults.push(Diagnostic::error(
                     "too_many_tasks",
@@ -54,7 +52,6 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
                 let mut grown = combination.clone();
                 grown.axes.push((axis.name.text.clone(), key));
                 grown.items.push((axis.name.text.clone(), item));
-                grown.reads.extend(reads.iter().cloned());
                 next.push(grown);
             }
         }
@@ -72,18 +69,12 @@ fn excluded(rule: &[(crate::value::Key, Vec<Value>)], combination: &Combination)
 
 type Keyed = Vec<(String, Val)>;
 
-/// The items of one axis, with their keys, and the settings that were read for them.
-fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<(Keyed, Vec<String>)> {
-    let (value, reads, at) = match &axis.items {
-        Items::Expression(words) => {
-            let (value, reads) = evaluate(words, scope, source, faults)?;
-            (value, reads, words.at)
-        }
-        Items::Literal(value) => {
-            let mut reads = Vec::new();
-            let filled = fill(value, scope, source, faults, &mut reads)?;
-            (filled, reads, value.at)
-        }
+/// The items of one axis, with their keys. What is read for them is in no task's key: a task's key holds
+/// what the task uses of its own item, so one item more is one task more.
+fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Keyed> {
+    let (value, at) = match &axis.items {
+        Items::Expression(words) => (evaluate(words, scope, source, faults)?, words.at),
+        Items::Literal(value) => (fill(value, scope, source, faults)?, value.at),
     };
     let keyed = keyed(value, at, &axis.name.text, faults)?;
     let mut seen = std::collections::HashSet::new();
@@ -96,13 +87,13 @@ fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>)
             return None;
         }
     }
-    Some((keyed, reads))
+    Some(keyed)
 }
 
-fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<(Val, Vec<String>)> {
+fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     let result = expression(&words.text).and_then(|expression| expression.value(scope, Volatile::ByName));
     match result {
-        Ok((value, reads)) => Some((value, reads.config.into_iter().collect())),
+        Ok((value, _)) => Some(value),
         Err(list) => {
             for fault in list {
                 let word = words.text.trim();
@@ -126,7 +117,7 @@ pub fn at_words(fault: &Fault, words: &Words, source: &str) -> Diagnostic {
 }
 
 /// A literal list or map with the templates in its texts filled in.
-fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>, reads: &mut Vec<String>) -> Option<Val> {
+fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     match &value.data {
         Data::Scalar(Scalar { text, style }) if text.contains("${{") => {
             let words = Words { text: text.clone(), at: value.at, style: *style };
@@ -143,10 +134,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
                 template.text(scope, Volatile::ByName).map(|(text, reads)| (Val::Text(text), reads))
             };
             match result {
-                Ok((value, read)) => {
-                    reads.extend(read.config);
-                    Some(value)
-                }
+                Ok((value, _)) => Some(value),
                 Err(list) => {
                     faults.extend(list.iter().map(|fault| at_words(fault, &words, source)));
                     None
@@ -157,7 +145,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::List(list) => {
             let mut filled = Vec::with_capacity(list.len());
             for item in list {
-                match fill(item, scope, source, faults, reads)? {
+                match fill(item, scope, source, faults)? {
                     // A template that yields a list splices, null drops.
                     Val::List(inner) if is_hole(item) => filled.extend(inner),
                     Val::Null if is_hole(item) => {}
@@ -169,7 +157,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::Map(entries) => {
             let mut filled = Vec::with_capacity(entries.len());
             for (key, item) in entries {
-                filled.push((key.text.clone(), fill(item, scope, source, faults, reads)?));
+                filled.push((key.text.clone(), fill(item, scope, source, faults)?));
             }
             Some(Val::Map(filled))
         }

@@ -145,6 +145,15 @@ fn settings_are_tracked_one_by_one() {
 }
 
 #[test]
+fn an_axis_is_no_setting_of_its_tasks() {
+    let graph = good(
+        "config: {cities: {sf: {t: 1}, seattle: {t: 2}}}\nstages:\n  s:\n    foreach: {c: config.cities}\n    cmd: run ${{ c.t }}\n    outputs: o/${{ c }}\n",
+        &[],
+    );
+    assert!(graph.tasks.iter().all(|task| task.settings.is_empty()));
+}
+
+#[test]
 fn globs_match_disk_and_declared_outputs() {
     let graph = good(
         concat!(

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use crate::name::{RelPath, TaskName};
+use crate::pattern::{Pattern, is_pattern};
 use crate::pipeline::spec::Runs;
 use crate::plan::reason::{Reason, compare};
-use crate::record::manifest::{Key, Manifest};
+use crate::record::manifest::{Content, Key, Manifest, Part};
 use crate::record::record::{Made, Record};
 
 /// What became of a task's last attempt.
@@ -168,10 +169,39 @@ fn own_reasons(q: &Question<'_>) -> Vec<Reason> {
     if q.last == Last::Interrupted {
         return vec![Reason::Interrupted];
     }
-    compare(&good.manifest, q.now)
-        .into_iter()
-        .filter(|reason| !matches!(reason, Reason::Part { is: Some(is), .. } if is.waits_for().is_some()))
-        .collect()
+    let open = Open::of(q.now);
+    compare(&good.manifest, q.now).into_iter().filter(|reason| !open.decides(reason)).collect()
+}
+
+/// What of a manifest is decided above: nothing can be said of it yet.
+struct Open<'a> {
+    /// Patterns into folders that are made anew, by the entry of `inputs`.
+    globs: Vec<(&'a str, Pattern)>,
+}
+
+impl Open<'_> {
+    fn of(now: &Manifest) -> Open<'_> {
+        let globs = now.parts.iter().filter_map(|part| match part {
+            Part::Input { role, path, content: Content::Pending(_) } if is_pattern(path.as_str()) => {
+                Some((role.as_str(), Pattern::parse(path.as_str()).ok()?))
+            }
+            _ => None,
+        });
+        Open { globs: globs.collect() }
+    }
+
+    fn decides(&self, reason: &Reason) -> bool {
+        let Reason::Part { was, is, .. } = reason else { return false };
+        match (was.as_deref(), is.as_deref()) {
+            (_, Some(is)) => is.waits_for().is_some(),
+            // What a glob had found stands there no longer by itself, and a command that names it neither.
+            (Some(Part::Input { role, path, .. }), None) => {
+                self.globs.iter().any(|(entry, pattern)| entry == role && pattern.matches(path.as_str()))
+            }
+            (Some(Part::Command(_) | Part::Env(..)), None) => !self.globs.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// Why a task without a good record runs.

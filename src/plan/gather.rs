@@ -4,7 +4,7 @@
 //! everything the command is given is a part, so that what can change its result changes its key.
 
 use crate::graph::inputs::Named;
-use crate::graph::late::{Rendered, render};
+use crate::graph::late::render;
 use crate::graph::{Command, Graph, Source, Tool};
 use crate::hash::{Framed, Kind};
 use crate::name::{RelPath, TaskId, TaskName};
@@ -54,7 +54,7 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
         true => task.roles.iter().map(|role| (Some(role.clone()).filter(|role| !role.is_empty()), Vec::new())).collect(),
         false => Vec::new(),
     };
-    let mut pending = None;
+    let mut pending = false;
     for input in &task.inputs {
         let role = task.roles.get(input.entry as usize).cloned().unwrap_or_default();
         match &input.source {
@@ -84,31 +84,34 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
                     }
                 }
                 Err(task) => {
-                    pending = Some(task.clone());
+                    pending = true;
                     inputs.push(Part::Input { role, path: RelPath(pattern.as_str().into()), content: Content::Pending(task) });
                 }
             },
             Source::Stamp(other) => inputs.push(Part::Stamp { task: graph.task(*other).name.clone(), nonce: now.nonce(*other) }),
         }
     }
-    let rendered = match pending.is_some() && late {
-        true => Rendered { command: task.command.clone(), env: task.env.clone() },
-        false => render(graph, id, late.then(|| values.clone()), Volatile::ByName)?,
+    // A command that names what a pending glob will find is not known yet: it is no part, so that nothing
+    // is said of it; the glob keeps the manifest from having a key.
+    let rendered = match pending && late {
+        true => None,
+        false => Some(render(graph, id, late.then(|| values.clone()), Volatile::ByName)?),
     };
+    let env = rendered.as_ref().map_or(&[][..], |rendered| &rendered.env);
     let mut parts = Vec::with_capacity(8 + task.env.len() + task.settings.len() + task.tools.len() + inputs.len() + task.outputs.len());
     parts.push(Part::Version(MANIFEST_VERSION));
     parts.push(Part::Machine { os: std::env::consts::OS.into(), arch: std::env::consts::ARCH.into() });
-    parts.push(Part::Command(command_text(&rendered.command)));
+    parts.extend(rendered.as_ref().map(|rendered| Part::Command(command_text(&rendered.command))));
     if !stage.shell.is_empty() {
         parts.push(Part::Shell(stage.shell.clone()));
     }
     parts.push(Part::Dir(task.dir.clone()));
-    for (name, value) in &rendered.env {
+    for (name, value) in env {
         let value = value.clone().or_else(|| now.variable(name));
         parts.push(Part::Env(name.clone(), value));
     }
     for name in task.read_env.iter().map(String::as_str).chain(["TZ"]) {
-        if !rendered.env.iter().any(|(declared, _)| declared == name) {
+        if !env.iter().any(|(declared, _)| declared == name) {
             let value = now.variable(name);
             parts.push(Part::Env(name.into(), value));
         }

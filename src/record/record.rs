@@ -68,9 +68,49 @@ pub struct Member {
     /// Path below the folder, `/` between the parts.
     pub name: String,
     /// What it is; [`Tree::Folder`] has no members of its own here, they are listed beside it.
+    #[serde(deserialize_with = "flat")]
     pub what: Tree,
     /// Its stamp.
     pub stamp: Stamp,
+}
+
+/// Reads a member's tree, whose folders have no members: a stranger's record must not nest so deep that
+/// reading it overflows the stack.
+fn flat<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
+    /// Spelt as [`Tree`] is.
+    #[derive(Deserialize)]
+    #[serde(rename = "Tree")]
+    enum Flat {
+        File { digest: Digest, executable: bool, bytes: u64 },
+        Link(String),
+        Folder(NoMembers),
+        Absent,
+    }
+    /// An empty list.
+    struct NoMembers;
+    impl<'de> Deserialize<'de> for NoMembers {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<NoMembers, D::Error> {
+            from.deserialize_seq(NoMembers)
+        }
+    }
+    impl<'de> serde::de::Visitor<'de> for NoMembers {
+        type Value = NoMembers;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an empty list")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<NoMembers, A::Error> {
+            match list.next_element::<bool>()? {
+                None => Ok(NoMembers),
+                Some(_) => Err(serde::de::Error::custom("a folder in a folder lists its members beside it")),
+            }
+        }
+    }
+    Ok(match Flat::deserialize(from)? {
+        Flat::File { digest, executable, bytes } => Tree::File { digest, executable, bytes },
+        Flat::Link(text) => Tree::Link(text),
+        Flat::Folder(_) => Tree::Folder(Vec::new()),
+        Flat::Absent => Tree::Absent,
+    })
 }
 
 impl Tree {
@@ -114,5 +154,33 @@ impl Tree {
             Tree::Folder(members) => members.iter().map(|member| member.what.bytes()).sum(),
             Tree::Link(_) | Tree::Absent => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(inner: Tree) -> Tree {
+        Tree::Folder(vec![Member { name: "n".into(), what: inner, stamp: Stamp::default() }])
+    }
+
+    #[test]
+    fn members_are_read_as_they_were_written() {
+        let file = Tree::File { digest: Digest::of(b"a"), executable: true, bytes: 1 };
+        for inner in [file, Tree::Link("x".into()), Tree::Folder(Vec::new()), Tree::Absent] {
+            let tree = folder(inner);
+            assert_eq!(postcard::from_bytes::<Tree>(&postcard::to_stdvec(&tree).unwrap()).unwrap(), tree);
+            assert_eq!(serde_json::from_slice::<Tree>(&serde_json::to_vec(&tree).unwrap()).unwrap(), tree);
+        }
+    }
+
+    #[test]
+    fn a_nested_tree_is_refused_however_deep() {
+        let nested = postcard::to_stdvec(&folder(folder(Tree::Absent))).unwrap();
+        assert!(postcard::from_bytes::<Tree>(&nested).is_err());
+        // A folder with one member with an empty name, again and again.
+        let deep = [2, 1, 0].repeat(1_000_000);
+        assert!(postcard::from_bytes::<Tree>(&deep).is_err());
     }
 }

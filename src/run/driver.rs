@@ -48,6 +48,9 @@ const TAIL_LINES: usize = 20;
 /// Bytes of a log that are read for its last lines.
 const TAIL_BYTES: u64 = 16 << 10;
 
+/// An output up to this size, in bytes, is hashed at once: waking another thread costs more.
+const AT_ONCE: u64 = 256 << 10;
+
 /// How often the numbers are told while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -186,6 +189,8 @@ struct Active {
 /// A place where one command runs at a time: its log and its scratch folder are used again.
 struct Slot {
     scratch: PathBuf,
+    /// Its stamp when it was empty: as long as that stands, it is.
+    empty: Option<Stamp>,
     taken: bool,
 }
 
@@ -200,6 +205,8 @@ struct Loop<'a, 'b> {
     /// Closed brackets, each with where its DONE frame ends.
     closed: VecDeque<(u64, Closed)>,
     slots: Vec<Slot>,
+    /// The folder of logs, once a slot was made.
+    logs: Option<Beneath>,
     inputs: VecDeque<Input>,
     actions: VecDeque<Action>,
     wake: Option<Duration>,
@@ -243,6 +250,7 @@ impl Driver<'_> {
             by_name,
             closed: VecDeque::new(),
             slots: Vec::new(),
+            logs: None,
             inputs: VecDeque::new(),
             actions: VecDeque::new(),
             wake: None,
@@ -341,6 +349,7 @@ impl Loop<'_, '_> {
             if self.finished {
                 return;
             }
+            self.d.sinks.flush();
             let now = self.d.clock.monotonic();
             let until = self.wake.map_or(TICK, |wake| wake.saturating_sub(now)).min(TICK);
             match self.d.messages.1.recv_timeout(until) {
@@ -516,7 +525,10 @@ impl Loop<'_, '_> {
         let scratch = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&scratch)?;
         self.d.own.make_folder("logs")?;
-        self.slots.push(Slot { scratch, taken: true });
+        self.slots.push(Slot { empty: crate::disk::stamp(&scratch), scratch, taken: true });
+        if self.logs.is_none() {
+            self.logs = Some(self.d.own.folder("logs")?);
+        }
         Ok(self.slots.len() - 1)
     }
 
@@ -528,7 +540,7 @@ impl Loop<'_, '_> {
     fn last_made(&self, id: TaskId) -> Vec<Made> {
         let name = &self.d.graph.task(id).name;
         let Ok(Some(mut record)) = self.d.known.standing(name) else { return Vec::new() };
-        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(memory)) {
+        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(&memory)) {
             for made in &mut record.outputs {
                 made.stamp = Stamp::default();
             }
@@ -563,6 +575,7 @@ impl Loop<'_, '_> {
             executor: self.d.executor.name().into(),
             slot: slot as u32,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let sync = outputs.is_empty();
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Command };
@@ -603,7 +616,10 @@ impl Loop<'_, '_> {
         late: Option<Vec<Named>>,
     ) -> Result<crate::attempt::Launch, String> {
         let scratch = self.slots[slot].scratch.clone();
-        empty(&scratch).map_err(|error| format!("cannot empty the scratch folder {}: {error}", scratch.display()))?;
+        if self.slots[slot].empty.is_none() || self.slots[slot].empty != crate::disk::stamp(&scratch) {
+            empty(&scratch).map_err(|error| format!("cannot empty the scratch folder {}: {error}", scratch.display()))?;
+            self.slots[slot].empty = crate::disk::stamp(&scratch);
+        }
         let config = match params(&self.d.graph, id) {
             Some(json) => {
                 let name = format!("logs/slot-{slot}.json");
@@ -717,7 +733,7 @@ impl Loop<'_, '_> {
     /// A slot's log that got a byte becomes the attempt's.
     fn keep_log(&mut self, attempt: &AttemptId, slot: usize) -> Option<String> {
         let from = format!("logs/slot-{slot}");
-        let size = self.d.own.stat(&from).ok().flatten().map_or(0, |stat| stat.st_size);
+        let size = self.logs.as_ref().and_then(|logs| logs.stat(&from[5..]).ok()).flatten().map_or(0, |stat| stat.st_size);
         if size == 0 {
             return None;
         }
@@ -731,9 +747,18 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// The command ended well: outputs and inputs are looked at on a thread of their own.
+    /// The command ended well: outputs and inputs are looked at, what is big on a thread of its own.
     fn settle(&mut self, id: TaskId) {
         let (graph, disk, sender) = (Arc::clone(&self.d.graph), Arc::clone(&self.d.disk), self.d.messages.0.clone());
+        let small = graph.task(id).outputs.iter().all(|output| {
+            !output.folder
+                && disk.stamp(&output.path, false).ok().flatten().is_none_or(|stamp| stamp.kind() != Kind::Folder && stamp.size <= AT_ONCE)
+        });
+        if small {
+            let read = self.ready.get_mut(&id).map(|ready| std::mem::take(&mut ready.read)).unwrap_or_default();
+            let looked = look(&graph, &disk, id, &read);
+            return self.looked(id, looked);
+        }
         let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
         rayon::spawn(move || {
             let looked = look(&graph, &disk, id, &read);
@@ -966,6 +991,7 @@ impl Loop<'_, '_> {
             executor: "restore".into(),
             slot: u32::MAX,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let targets = if files.is_empty() { Vec::new() } else { record.outputs.clone() };
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Restore(&targets) };

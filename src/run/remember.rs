@@ -17,6 +17,7 @@ use crate::plan::decide::Verdict;
 use crate::plan::walk::Selection;
 use crate::record::cache::Cache;
 use crate::record::record::Tree;
+use crate::record::state::Section;
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
 use crate::run::open::{KeptDigest, Opened, StoredCache, StoredGraph};
@@ -24,7 +25,7 @@ use crate::run::session::look_at;
 use crate::run::survey::Answers;
 
 /// The sections of a new `state`.
-pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answers, cache: &Cache) -> io::Result<Vec<(u32, Vec<u8>)>> {
+pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answers, cache: &Cache) -> io::Result<Vec<Section>> {
     let graph = Arc::clone(&opened.graph);
     let disk = Arc::clone(&opened.disk);
     disk.settle_all();
@@ -60,6 +61,12 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let stored = StoredGraph { graph: (*graph).clone(), account, cache: StoredCache::from(&opened.cache) };
     sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
     sections.push((section::DIGESTS, digests(&disk)?));
+    for (task, verdict) in graph.tasks.iter().zip(&walked.verdicts) {
+        if *verdict == Some(Verdict::UpToDate) {
+            opened.known.believe(&task.name);
+        }
+    }
+    let mut sections: Vec<Section> = sections.into_iter().map(Section::from).collect();
     sections.extend(opened.known.sections()?);
     Ok(sections)
 }

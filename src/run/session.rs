@@ -261,11 +261,8 @@ impl Workshop {
             opened.state_end = None;
         }
         let words = |source: io::Error| SessionFault::Own(format!("cannot write {}: {source}", opened.site.own().join(STATE).display()));
-        let writer = match opened.state_end {
-            Some((end, block_end)) => Writer::open(own, Some(end), block_end).map_err(words)?,
-            None => Writer::open(own, None, 0).map_err(words)?,
-        };
-        opened.known.reads_from(Arc::new(own.read(STATE).map_err(words)?));
+        let writer = Writer::open(own, opened.state_end).map_err(words)?;
+        opened.known.reads_from(writer.file());
         self.writer = Some(writer);
         Ok(())
     }
@@ -354,8 +351,8 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
             let ended = |name: &TaskName| {
                 known.task(name).is_some_and(|memory| matches!(memory.last, Last::Well | Last::Spoilt)) && known.is_this_boot()
             };
-            let others = known.tasks().filter(|(name, _)| !open.iter().any(|open| open.attempt.task == **name));
-            others.filter_map(|(name, _)| Some((name.clone(), ended(name), last_made(known, name)?))).collect()
+            let others = known.tasks().filter(|(name, _)| !open.iter().any(|open| open.attempt.task == *name));
+            others.filter_map(|(name, _)| Some((name.clone(), ended(&name), last_made(known, &name)?))).collect()
         }
         false => Vec::new(),
     };
@@ -372,7 +369,7 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
         })
     };
     let (writer, known) = (&mut workshop.writer, &mut opened.known);
-    let mut frames: Vec<Frame> = Vec::new();
+    let mut frames = Vec::new();
     let mut state = |_: &mut DiskGround, entry: Entry<'_>| -> io::Result<()> {
         let Some(writer) = writer.as_mut() else { return Ok(()) };
         match entry {
@@ -380,16 +377,16 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
             Entry::Aborted(attempt) => {
                 let log = logs.iter().find(|(task, _)| *task == attempt.task).map(|(_, log)| log.clone());
                 let frame = Frame::Aborted { task: attempt.task.clone(), n: attempt.n, log };
-                writer.add(&frame)?;
-                frames.push(frame);
+                let (_, at) = writer.add(&frame)?;
+                frames.push((frame, at));
                 Ok(())
             }
         }
     };
     let did =
         recover::recover(&mut ground, unsettled, &[], &mut owner, &mut state).map_err(|fault| SessionFault::Own(fault.to_string()))?;
-    for frame in &frames {
-        known.apply(frame, None);
+    for (frame, at) in frames {
+        known.apply(&frame, at);
     }
     let _ = clock;
     let mut list = Vec::new();
@@ -413,7 +410,7 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
 
 fn last_made(known: &Known, name: &TaskName) -> Option<Vec<Made>> {
     let mut record = known.standing(name).ok().flatten()?;
-    if known.task(name).is_some_and(|memory| !known.believed(memory)) {
+    if known.task(name).is_some_and(|memory| !known.believed(&memory)) {
         for made in &mut record.outputs {
             made.stamp = crate::hash::Stamp::default();
         }
@@ -647,7 +644,7 @@ fn drive(
         .map_err(|error| SessionFault::Own(format!("cannot write {}: {error}", site.own().join("lock").display())))?;
     let (sender, receiver) = messages();
     let told = sender.clone();
-    let state = Syncer::start(writer, move |covered| {
+    let state = Syncer::start(writer, &opened.boot, move |covered| {
         let _ = told.send(Message::Synced(covered));
     });
     let asked = Asked {
@@ -763,11 +760,25 @@ fn drive(
         sinks.take(clock.wall(), &crate::run::driver::run_ended(ran, exit, clock.monotonic()));
     }
     sinks.end();
-    let frame = Frame::RunEnded { run, state: ended, exit: i32::from(exit), at: clock.wall() };
+    let counts = ran.as_ref().ok().map(|ran| &ran.counts).map_or_else(Default::default, |counts| crate::record::state::frame::Counts {
+        ran: counts.ran,
+        restored: counts.restored,
+        up_to_date: counts.up_to_date,
+        failed: counts.failed,
+        failed_allowed: counts.failed_allowed,
+        not_run: counts.not_run,
+        not_started: counts.not_started,
+        off: counts.off,
+        total: counts.total,
+    });
+    let frame = Frame::RunEnded { run, state: ended, exit: i32::from(exit), at: clock.wall(), counts };
     if let Ok((_, at)) = state.add(&frame) {
         opened.known.apply(&frame, at);
     }
     state.stop();
+    for (frame, at) in state.take_own() {
+        opened.known.apply(&frame, at);
+    }
     let ran = ran?;
     if let Some(last) = opened.known.last_run_mut() {
         last.asked.forced_done.extend(ran.forced_done.iter().cloned());

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::disk::{Disk, Seen, View};
-use crate::graph::Graph;
+use crate::graph::{Graph, Tool};
 use crate::hash::{Digest, Framed};
 use crate::name::{RelPath, TaskId, TaskName};
 use crate::os::process::find_program;
@@ -199,14 +199,16 @@ impl Facts for Sight<'_> {
         self.cache.is_some_and(|cache| {
             let files = wanted(record, files);
             let trees: Vec<&Tree> = files.iter().map(|(_, tree)| tree).collect();
-            cache.lacks(&trees).is_empty()
+            cache.can_restore(record, &trees)
         })
     }
 }
 
 impl Survey for Sight<'_> {
     fn unchanged(&mut self, id: TaskId) -> bool {
-        self.unchanged.get(id.index()).copied().unwrap_or(false)
+        // No stamp tells whether a tool command would answer as it did.
+        let asked = || self.graph.task(id).tools.iter().any(|tool| matches!(tool, Tool::Asked { .. }));
+        self.unchanged.get(id.index()).copied().unwrap_or(false) && !asked()
     }
 
     fn remembered(&mut self, id: TaskId) -> Result<Remembered, String> {

@@ -4,5 +4,8 @@ mod check;
 mod graph;
 mod harness;
 mod log;
+mod plan;
 mod resume;
 mod run;
+mod status;
+mod why;

@@ -13,7 +13,9 @@
 //! there is something, `/proc` is searched for the group and the mark. Where there is no such list
 //! (macOS) the group is killed when its leader has exited, and what left it is not found.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
@@ -90,6 +92,8 @@ struct Launcher {
     orphans: Orphans,
     oom_kills: Option<u64>,
     next_tick: Instant,
+    programs: start::Programs,
+    common: Vec<(OsString, OsString)>,
     closed: bool,
 }
 
@@ -104,6 +108,8 @@ impl Launcher {
             orphans: Orphans::new(),
             oom_kills: process::out_of_memory_kills(),
             next_tick: Instant::now(),
+            programs: start::Programs::default(),
+            common: Vec::new(),
             closed: false,
         }
     }
@@ -207,6 +213,10 @@ impl Launcher {
         loop {
             match inbox.next::<Order>() {
                 Ok(Some(Order::Start(order))) => self.start(&order),
+                Ok(Some(Order::Common(variables))) => {
+                    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+                    self.common = variables.iter().map(|(key, value)| (text(key.0), text(value.0))).collect();
+                }
                 Ok(Some(Order::Stop { number, grace })) => {
                     if self.stop(number, Why::Cancelled, grace) {
                         stopping.push(number);
@@ -227,7 +237,7 @@ impl Launcher {
         let started = Instant::now();
         let number = order.number;
         let ended = |cause| Ended { cause, usage: Usage { wall: started.elapsed(), ..Usage::default() } };
-        let start::Started { child, piped } = match start::start(order) {
+        let start::Started { child, piped } = match start::start(order, &self.common, &mut self.programs) {
             Ok(started) => started,
             Err(words) => return self.answer(&Answer::Ended(number, ended(Cause::NotStarted(words))), true),
         };

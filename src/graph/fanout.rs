@@ -4,6 +4,8 @@
 //! combinations is that of the axes, the last one moving fastest; two items with one key are an
 //! error, never one task.
 
+use std::collections::BTreeSet;
+
 use crate::diag::{Diagnostic, Span};
 use crate::pipeline::scope::{RESERVED, Scope, Val, Volatile};
 use crate::pipeline::spec::{Axis, Items, Stage, Words};
@@ -23,7 +25,16 @@ pub struct Combination {
 pub const MOST_TASKS: usize = 2_000_000;
 
 /// All combinations of a stage's axes. `scope` is what an expression may name besides earlier axes.
-pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Vec<Combination> {
+/// `variables` takes the caller's variables that the axes read: with others the graph is another. No
+/// setting an axis reads is a part of a task: an item that is added must not make the others stale, and
+/// what a task uses of its item stands in its texts.
+pub fn combinations(
+    stage: &Stage,
+    scope: &Scope,
+    source: &str,
+    variables: &mut BTreeSet<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> Vec<Combination> {
     let mut all = vec![Combination::default()];
     for axis in &stage.foreach {
         if RESERVED.contains(&axis.name.text.as_str()) {
@@ -39,7 +50,7 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
             for (name, item) in &combination.items {
                 inner.set(name, item.clone());
             }
-            let Some(items) = items(axis, &inner, source, faults) else { return Vec::new() };
+            let Some(items) = items(axis, &inner, source, variables, faults) else { return Vec::new() };
             if next.len() + items.len() > MOST_TASKS {
                 faults.push(Diagnostic::error(
                     "too_many_tasks",
@@ -69,12 +80,17 @@ fn excluded(rule: &[(crate::value::Key, Vec<Value>)], combination: &Combination)
 
 type Keyed = Vec<(String, Val)>;
 
-/// The items of one axis, with their keys. What is read for them is in no task's key: a task's key holds
-/// what the task uses of its own item, so one item more is one task more.
-fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Keyed> {
+/// The items of one axis, with their keys.
+fn items(
+    axis: &Axis,
+    scope: &Scope,
+    source: &str,
+    variables: &mut BTreeSet<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Keyed> {
     let (value, at) = match &axis.items {
-        Items::Expression(words) => (evaluate(words, scope, source, faults)?, words.at),
-        Items::Literal(value) => (fill(value, scope, source, faults)?, value.at),
+        Items::Expression(words) => (evaluate(words, scope, source, variables, faults)?, words.at),
+        Items::Literal(value) => (fill(value, scope, source, variables, faults)?, value.at),
     };
     let keyed = keyed(value, at, &axis.name.text, faults)?;
     let mut seen = std::collections::HashSet::new();
@@ -90,10 +106,19 @@ fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>)
     Some(keyed)
 }
 
-fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Val> {
+fn evaluate(
+    words: &Words,
+    scope: &Scope,
+    source: &str,
+    variables: &mut BTreeSet<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Val> {
     let result = expression(&words.text).and_then(|expression| expression.value(scope, Volatile::ByName));
     match result {
-        Ok((value, _)) => Some(value),
+        Ok((value, reads)) => {
+            variables.extend(reads.env);
+            Some(value)
+        }
         Err(list) => {
             for fault in list {
                 let word = words.text.trim();
@@ -117,7 +142,13 @@ pub fn at_words(fault: &Fault, words: &Words, source: &str) -> Diagnostic {
 }
 
 /// A literal list or map with the templates in its texts filled in.
-fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<Val> {
+fn fill(
+    value: &Value,
+    scope: &Scope,
+    source: &str,
+    variables: &mut BTreeSet<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Val> {
     match &value.data {
         Data::Scalar(Scalar { text, style }) if text.contains("${{") => {
             let words = Words { text: text.clone(), at: value.at, style: *style };
@@ -134,7 +165,10 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
                 template.text(scope, Volatile::ByName).map(|(text, reads)| (Val::Text(text), reads))
             };
             match result {
-                Ok((value, _)) => Some(value),
+                Ok((value, read)) => {
+                    variables.extend(read.env);
+                    Some(value)
+                }
                 Err(list) => {
                     faults.extend(list.iter().map(|fault| at_words(fault, &words, source)));
                     None
@@ -145,7 +179,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::List(list) => {
             let mut filled = Vec::with_capacity(list.len());
             for item in list {
-                match fill(item, scope, source, faults)? {
+                match fill(item, scope, source, variables, faults)? {
                     // A template that yields a list splices, null drops.
                     Val::List(inner) if is_hole(item) => filled.extend(inner),
                     Val::Null if is_hole(item) => {}
@@ -157,7 +191,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::Map(entries) => {
             let mut filled = Vec::with_capacity(entries.len());
             for (key, item) in entries {
-                filled.push((key.text.clone(), fill(item, scope, source, faults)?));
+                filled.push((key.text.clone(), fill(item, scope, source, variables, faults)?));
             }
             Some(Val::Map(filled))
         }

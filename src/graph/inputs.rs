@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::diag::{Diagnostic, Span};
+use crate::graph::globs::Globs;
 use crate::graph::link::Outputs;
 use crate::graph::{Edge, Input, Look, Source, Stage, Task};
 use crate::name::{RelPath, StageId, TaskId};
@@ -73,6 +74,8 @@ pub struct Resolved {
     pub edges: Vec<(TaskId, Edge)>,
     /// Some paths are known only when the tasks above are done.
     pub late: bool,
+    /// Globs of its tools, each with what it found.
+    pub tool_globs: Vec<(String, Vec<RelPath>)>,
 }
 
 /// Answers for all tasks of one graph.
@@ -88,6 +91,8 @@ pub struct Resolver<'a> {
     gate_of: HashMap<StageId, TaskId>,
     tasks: usize,
     gone: Option<HashSet<RelPath>>,
+    /// The globs that were answered.
+    pub globs: Globs,
 }
 
 /// Which tasks a `{from, where}` names.
@@ -112,12 +117,13 @@ impl<'a> Resolver<'a> {
             gate_of: HashMap::new(),
             tasks,
             gone: None,
+            globs: Globs::default(),
         }
     }
 
-    /// The stages that need a gate, in the order of the gates' ids.
-    pub fn gates(self) -> Vec<StageId> {
-        self.gates
+    /// The stages that need a gate, in the order of the gates' ids; and the globs that were answered.
+    pub fn end(self) -> (Vec<StageId>, Globs) {
+        (self.gates, self.globs)
     }
 
     /// A task's inputs and the edges they make.
@@ -432,6 +438,7 @@ impl<'a> Resolver<'a> {
                 return;
             }
         };
+        self.globs.answered(id, text, || on_disk.iter().filter(|path| outputs.maker(path).is_none()));
         let mut found: std::collections::BTreeMap<RelPath, Option<TaskId>> = std::collections::BTreeMap::new();
         let mut own = None;
         let mut gone = 0;

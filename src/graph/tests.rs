@@ -49,6 +49,7 @@ fn compiled(text: &str, files: &[&'static str]) -> (Graph, Vec<String>) {
         stem: "p",
         root: "/w",
         here: RelPath::workspace(),
+        own: RelPath("p.yaml".into()),
         environment: &[("HOME".into(), "/h".into())],
     };
     let (graph, more) = compile(&pipeline, &given, &Files(files.to_vec()));

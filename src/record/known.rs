@@ -83,6 +83,8 @@ pub struct Known {
     /// Tasks done since, by the same.
     new_keys: HashMap<u64, Vec<TaskName>>,
     touched: HashSet<TaskName>,
+    /// Tasks that ran well in the newest run, if it was one with `--force`.
+    forced_done: HashSet<TaskName>,
     /// Whether anything was applied that the block does not hold.
     pub changed: bool,
 }
@@ -122,6 +124,7 @@ impl Known {
             Frame::RunStarted { run, boot, at, asked } => {
                 self.now = self.boot_number(boot);
                 self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None, counts: Counts::default() });
+                self.forced_done.clear();
             }
             Frame::Started { task, n, key, executor, slot, outputs, at } => {
                 let run = self.last_run.as_ref().map_or(RunId { number: 0, nonce: 0 }, |run| run.run);
@@ -144,7 +147,12 @@ impl Known {
                     open.inputs.clone_from(inputs);
                 }
             }
-            Frame::Done { task, n, how, log, .. } => self.done(task, *n, log, laid, *how),
+            Frame::Done { task, n, how, log, .. } => {
+                if *how == How::Ran && self.last_run.as_ref().is_some_and(|run| run.asked.force) {
+                    self.forced_done.insert(task.clone());
+                }
+                self.done(task, *n, log, laid, *how);
+            }
             Frame::Spoilt { task, n, inputs, log, .. } => {
                 let Some((at, gist)) = laid.record else { return };
                 let (end, trust) = (self.ended(task, *n, log, gist), self.trust(laid.end));
@@ -402,6 +410,15 @@ impl Known {
     /// The newest run.
     pub fn last_run(&self) -> Option<&RunMemory> {
         self.last_run.as_ref()
+    }
+
+    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on with.
+    pub fn forced_done(&self) -> Vec<String> {
+        let mut done: Vec<String> = self.forced_done.iter().map(TaskName::to_string).collect();
+        done.extend(self.last_run.iter().flat_map(|run| run.asked.forced_done.iter().cloned()));
+        done.sort();
+        done.dedup();
+        done
     }
 
     /// The newest run, to note what it did. It is kept by the next block only.

@@ -159,6 +159,9 @@ mod tests {
             order: (0..count).map(TaskId).collect(),
             config: Value { at: crate::diag::Span::default(), data: Data::Map(Vec::new()) },
             config_places: Vec::new(),
+            variables: Vec::new(),
+            globs: Vec::new(),
+            globs_of: Vec::new(),
         }
     }
 

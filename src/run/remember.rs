@@ -8,7 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, View};
+use crate::graph::globs::Declared;
 use crate::graph::{Source, Tool};
+use crate::hash::Stamp;
 use crate::name::{RelPath, TaskId};
 use crate::os::process::find_program;
 use crate::pattern::Pattern;
@@ -84,9 +86,15 @@ fn selection_default(graph: &crate::graph::Graph, id: TaskId, usual: &[bool]) ->
 }
 
 /// What the graph rests on, as it stands now: of the pipeline file and of what was looked up the stamps
-/// from then, of folders that globs walked the stamps now, if the same paths match.
+/// from then, of folders that globs walked the stamps now, if the same paths match; else none that can
+/// ever be.
 fn account_now(opened: &Opened) -> crate::run::look::Account {
     let mut account = opened.account.clone();
+    if let Some(glob) = moved_glob(opened) {
+        let never = Stamp { size: u64::MAX, ..Stamp::default() };
+        account.insert(RelPath(glob.into()), Some(never));
+        return account;
+    }
     for (path, stamp) in &mut account {
         let is_folder = stamp.is_some_and(|stamp| stamp.kind() == crate::hash::Kind::Folder);
         if !is_folder {
@@ -99,6 +107,20 @@ fn account_now(opened: &Opened) -> crate::run::look::Account {
         }
     }
     account
+}
+
+/// A pattern that would find something else now than when the graph was made.
+fn moved_glob(opened: &Opened) -> Option<&str> {
+    let graph = &opened.graph;
+    if graph.globs.is_empty() {
+        return None;
+    }
+    let declared = Declared::of(graph);
+    let moved = graph.globs.iter().find(|glob| {
+        let now = Pattern::parse(&glob.pattern).ok().and_then(|pattern| opened.disk.glob(&pattern, &[]).ok());
+        now.is_none_or(|now| !declared.same(glob, &now.paths))
+    });
+    moved.map(|glob| glob.pattern.as_str())
 }
 
 /// The paths a task rests on. False: one cannot be told.
@@ -122,7 +144,8 @@ fn paths(builder: &mut Builder, opened: &Opened, disk: &Disk, id: TaskId) -> boo
                     builder.path(candidate.as_str(), false, disk.stamp(&candidate, true).ok().flatten().as_ref());
                 }
             }
-            Tool::Asked { .. } => {}
+            // No stamp tells what a command will answer.
+            Tool::Asked { .. } => known = false,
         }
     }
     for output in &task.outputs {

@@ -157,11 +157,22 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
         Store::All => Keep::All,
         Store::Off => Keep::Off,
     };
-    let cache =
-        Arc::new(Cache::local(&cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref()), keep, boot_number(&opened.boot)));
+    let cache_at = cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref());
+    let boot = boot_number(&opened.boot);
+    let open_cache = || Arc::new(Cache::local(&cache_at, keep, boot));
+    // Opening it makes it: not before it is certain that there is something to do.
+    let cache_was_there = cache_at.exists();
+    let mut cache = if cache_was_there { open_cache() } else { Arc::new(Cache::off()) };
     let graph = Arc::clone(&opened.graph);
-    let mut workshop = Workshop::open(&mut opened, lock, options, waiting)?;
-    let recovered = recover(&mut opened, &mut workshop, &clock)?;
+    // A pipeline that never ran has nothing to recover, and faults in it leave nothing behind.
+    let mut workshop = match opened.own {
+        Some(_) => Some(Workshop::open(&mut opened, lock, options, waiting)?),
+        None => None,
+    };
+    let recovered = match &mut workshop {
+        Some(workshop) => recover(&mut opened, workshop, &clock)?,
+        None => Vec::new(),
+    };
     if !recovered.is_empty() {
         // What was put back or away is no longer what the stamps said.
         opened.unchanged = opened.unchanged.iter().map(|_| false).collect();
@@ -172,6 +183,22 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     let walked = look_at(&graph, &mut opened, &cache, &mut answers, &selection);
     check_missing(&graph, &walked, &opened)?;
     let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
+    check_links(&graph, &opened, &selection, &fresh)?;
+    let mut workshop = match workshop {
+        Some(workshop) => workshop,
+        None => {
+            let workshop = Workshop::open(&mut opened, None, options, waiting)?;
+            if workshop.own()?.stat(STATE).ok().flatten().is_some() {
+                // Another first run was faster: what was looked at is old.
+                drop(workshop);
+                return run(options, waiting, sinks);
+            }
+            workshop
+        }
+    };
+    if !cache_was_there {
+        cache = open_cache();
+    }
     let up_to_date = fresh.iter().filter(|fresh| **fresh).count() as u64;
     let chosen = selection.count() as u64;
     if up_to_date == chosen && recovered.is_empty() && opened.damage.is_none() {
@@ -521,11 +548,12 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
     let mut list = Vec::new();
     for (task, paths) in &walked.missing {
         for path in paths {
+            // What a task makes that is not asked to (`--only`) is as any source.
             let made = graph
                 .task(*task)
                 .inputs
                 .iter()
-                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(_), .. } if read == path));
+                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(from), .. } if read == path && walked.verdicts[from.index()].is_some()));
             let late = graph.task(*task).inputs.iter().any(|input| matches!(&input.source, Source::LateGlob { .. }));
             if made || late {
                 continue;
@@ -539,6 +567,36 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
         }
     }
     if list.is_empty() { Ok(()) } else { Err(SessionFault::Missing(list)) }
+}
+
+/// An output under a link that leads out of the workspace: flow could neither move nor restore it.
+fn check_links(graph: &Graph, opened: &Opened, selection: &Selection, fresh: &[bool]) -> Result<(), SessionFault> {
+    let workspace = &opened.site.workspace;
+    let Ok(root) = std::fs::canonicalize(workspace) else { return Ok(()) };
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut list = Vec::new();
+    let stale = graph.tasks.iter().enumerate().filter(|(index, _)| selection.chosen[*index] && !fresh[*index]);
+    for (_, task) in stale {
+        for output in &task.outputs {
+            let path = output.path.as_str();
+            let folders = path.match_indices('/').filter_map(|(at, _)| path.get(..at)).filter(|folder| !folder.is_empty());
+            for folder in folders {
+                if !seen.insert(folder) {
+                    continue;
+                }
+                let full = workspace.join(folder);
+                if full.is_symlink()
+                    && let Ok(real) = std::fs::canonicalize(&full)
+                    && !real.starts_with(&root)
+                {
+                    let to = real.display();
+                    list.push(format!("`{}` makes {path}, but the link {folder} leads out of the workspace, to {to}", task.name));
+                    break;
+                }
+            }
+        }
+    }
+    if list.is_empty() { Ok(()) } else { Err(SessionFault::Facts(list)) }
 }
 
 /// The nearest file beside it, or the stage that makes something of nearly this name.

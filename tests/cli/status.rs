@@ -145,6 +145,8 @@ fn while_a_run_goes_on_and_after_it_was_killed() {
     );
     let mut run = dir.start(&["run"]);
     dir.wait_for("../began");
+    // Events are written when the run waits, which may be a moment after the command began.
+    dir.wait_until("b started", || dir.read(".flow/pipeline.yaml/runs/1/events.jsonl").matches("task_started").count() == 2);
     dir.flow(&["status"]).code(0).err("").out(
         "
 pipeline  ·  running since [..]:[..], 1 of 3  ·  3 tasks

@@ -118,9 +118,14 @@ impl TestDir {
 
     /// Waits until something is there.
     pub fn wait_for(&self, path: &str) {
+        self.wait_until(path, || self.has(path));
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
         let since = Instant::now();
-        while !self.has(path) {
-            assert!(since.elapsed() < LONG, "{path} does not come");
+        while !so() {
+            assert!(since.elapsed() < LONG, "{what} does not come");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::attempt::{Cause, Ended, Usage};
@@ -1019,7 +1019,8 @@ impl Loop<'_, '_> {
                 place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
             })
             .collect();
-        self.active.insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
+        self.active
+            .insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
         let (cache, places) = match (self.d.cache.clone(), places) {
             (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
             (Some(cache), Ok(places)) => (cache, places),

@@ -332,10 +332,10 @@ impl Page<'_> {
             }
             _ => {}
         }
-        if reason.reason == "failed" {
-            if let Some((text, _)) = self.last_end(id) {
-                subject = format!("its last attempt failed: {text}");
-            }
+        if reason.reason == "failed"
+            && let Some((text, _)) = self.last_end(id)
+        {
+            subject = format!("its last attempt failed: {text}");
         }
         self.place(depth, &subject, &said, reason.place.as_deref());
         if reason.reason == "command_changed" {

@@ -508,6 +508,8 @@ fn peak_memory_is_the_commands_own() {
     fat.wait().unwrap();
     assert_eq!(touched, 500);
     eprintln!("true: {} KiB, 60 MiB: {} KiB", thin >> 10, sixty >> 10);
-    assert!(thin < 10 << 20, "{thin}");
+    // A program without optimisation is bigger itself, and its child begins with its pages.
+    let most = if cfg!(debug_assertions) { 20 } else { 10 };
+    assert!(thin < most << 20, "{thin}");
     assert!((55 << 20..=65 << 20).contains(&sixty), "{sixty}");
 }

@@ -161,6 +161,13 @@ impl Seen {
         self.graph.order.iter().filter(|id| !self.graph.is_gate(**id)).filter_map(move |id| Some((*id, verdicts[id.index()].as_ref()?)))
     }
 
+    /// The tasks that selectors mean themselves, without what they need, in the order of the file.
+    pub fn meant(&self, selectors: &[String]) -> Result<Vec<TaskId>, CliError> {
+        let chosen = choose_among(&self.graph, &self.opened.known, &self.opened.site.here, selectors, true, false, &[])
+            .map_err(|fault| session_error(fault, false))?;
+        Ok((0..self.graph.tasks.len() as u32).map(TaskId).filter(|id| chosen.chosen[id.index()]).collect())
+    }
+
     /// The verdict of a task; what was not looked at counts as it is.
     pub fn verdict(&self, id: TaskId) -> &Verdict {
         self.walked.verdicts.get(id.index()).and_then(Option::as_ref).unwrap_or(&Verdict::UpToDate)

@@ -91,7 +91,7 @@ pub struct Edges {
 }
 
 /// Why one node waits for another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Edge {
     /// It reads a file the other makes.
     File,

@@ -23,7 +23,7 @@ use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{At, Counts, End, Frame, Gist, How, Laid, RunEnd};
+use crate::record::state::frame::{Asked, At, Counts, End, Frame, Gist, How, Laid, RunEnd};
 use crate::record::state::{Bytes, Reader, Section, StateFault};
 
 pub use self::memory::{Last, Memory, Open, RunMemory, Stamped, Trust};
@@ -83,6 +83,8 @@ pub struct Known {
     /// Tasks done since, by the same.
     new_keys: HashMap<u64, Vec<TaskName>>,
     touched: HashSet<TaskName>,
+    /// Tasks that ran well in the newest run, if it was one with `--force`.
+    forced_done: HashSet<TaskName>,
     /// Whether anything was applied that the block does not hold.
     pub changed: bool,
 }
@@ -122,6 +124,7 @@ impl Known {
             Frame::RunStarted { run, boot, at, asked } => {
                 self.now = self.boot_number(boot);
                 self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None, counts: Counts::default() });
+                self.forced_done.clear();
             }
             Frame::Started { task, n, key, executor, slot, outputs, at } => {
                 let run = self.last_run.as_ref().map_or(RunId { number: 0, nonce: 0 }, |run| run.run);
@@ -144,7 +147,12 @@ impl Known {
                     open.inputs.clone_from(inputs);
                 }
             }
-            Frame::Done { task, n, how, log, .. } => self.done(task, *n, log, laid, *how),
+            Frame::Done { task, n, how, log, .. } => {
+                if *how == How::Ran && self.last_run.as_ref().is_some_and(|run| run.asked.force) {
+                    self.forced_done.insert(task.clone());
+                }
+                self.done(task, *n, log, laid, *how);
+            }
             Frame::Spoilt { task, n, inputs, log, .. } => {
                 let Some((at, gist)) = laid.record else { return };
                 let (end, trust) = (self.ended(task, *n, log, gist), self.trust(laid.end));
@@ -404,6 +412,16 @@ impl Known {
         self.last_run.as_ref()
     }
 
+    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on
+    /// with, by name.
+    pub fn forced_done(&self) -> Vec<String> {
+        let mut done: Vec<String> = self.forced_done.iter().map(TaskName::to_string).collect();
+        done.extend(self.last_run.iter().flat_map(|run| run.asked.forced_done.iter().cloned()));
+        done.sort();
+        done.dedup();
+        done
+    }
+
     /// The newest run, to note what it did. It is kept by the next block only.
     pub fn last_run_mut(&mut self) -> Option<&mut RunMemory> {
         self.last_run.as_mut()
@@ -517,7 +535,7 @@ impl Known {
         let meta = Meta {
             boots: boots.kept.into_iter().filter_map(|number| self.boot(number)).map(|boot| boot.id.clone()).collect(),
             now,
-            last_run: self.last_run.clone(),
+            last_run: self.last_run.clone().map(|run| RunMemory { asked: Asked { forced_done: self.forced_done(), ..run.asked }, ..run }),
             last_good_run: self.last_good_run.clone(),
             open: self.open.values().cloned().collect(),
         };

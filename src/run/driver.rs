@@ -40,7 +40,7 @@ use crate::run::bracket::{self, Bracketed, Closed, Open, Output, Work};
 use crate::run::disk_ground::DiskGround;
 use crate::run::exec::mark::Mark;
 use crate::run::exec::{Executor, Told};
-use crate::run::prepare::{Common, Place, params};
+use crate::run::prepare::{Common, Place, explained, params};
 use crate::run::schedule::{Action, Found, Input, New, Policy, Room, Scheduler};
 use crate::run::survey::{Answers, Sight, Surroundings, wanted};
 
@@ -219,6 +219,10 @@ struct Loop<'a, 'b> {
     /// flow itself cannot go on.
     broken: Option<RunFault>,
     saved: Duration,
+    /// Of what the scheduler counts as restored: results that another task had left, which is no work.
+    taken_over: u64,
+    /// What was not flow's and made way.
+    kept: Vec<(TaskId, bracket::Kept)>,
     spoilt: Vec<(TaskName, RelPath)>,
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
@@ -260,6 +264,8 @@ impl Driver<'_> {
             stopped: None,
             broken: None,
             saved: Duration::ZERO,
+            taken_over: 0,
+            kept: Vec::new(),
             spoilt: Vec::new(),
             forced_done: Vec::new(),
             todo: HashMap::new(),
@@ -380,7 +386,8 @@ impl Loop<'_, '_> {
     fn counts(&self) -> crate::event::Counts {
         let counts = self.scheduler.counts();
         let total = self.d.selection.count() as u64;
-        let (ran, restored, up_to_date) = (counts.ran as u64, counts.restored as u64, counts.fresh as u64);
+        let (ran, restored) = (counts.ran as u64, (counts.restored as u64).saturating_sub(self.taken_over));
+        let up_to_date = counts.fresh as u64 + counts.restored as u64 - restored;
         let (failed, failed_allowed, not_run) =
             ((counts.failed + counts.cancelled) as u64, counts.allowed as u64, (counts.blocked + counts.skipped) as u64);
         let over = ran + restored + up_to_date + failed + failed_allowed + not_run;
@@ -666,13 +673,20 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// Tells of what was not flow's and made way.
+    /// Notes what was not flow's and made way.
     fn kept(&mut self, id: TaskId, open: &Open) {
         for kept in &open.kept {
             self.d.disk.memo().forget(&RelPath(kept.path.as_str().into()));
+            self.kept.push((id, kept.clone()));
+        }
+    }
+
+    /// Tells of it, at the end: what was made anew with the same bytes has not been kept.
+    fn tell_kept(&mut self) {
+        for (id, kept) in std::mem::take(&mut self.kept) {
             let message = format!("{} was not what flow had made: it is kept as {}", kept.path, kept.place);
             let mut warning = Warning::new("output_kept", message).about(self.fields(id));
-            warning.path = Some(kept.path.clone());
+            warning.path = Some(kept.path);
             self.say(Event::Warning(warning));
         }
     }
@@ -687,6 +701,7 @@ impl Loop<'_, '_> {
 
     fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
         let Some(id) = self.by_name.get(&attempt.task).copied() else { return };
+        let ended = Ended { cause: explained(&self.d.graph, id, ended.cause), ..ended };
         let Some(active) = self.active.get_mut(&id).filter(|active| active.attempt == *attempt) else { return };
         let slot = active.slot;
         active.ended = Some(ended.clone());
@@ -806,10 +821,9 @@ impl Loop<'_, '_> {
             if let Some(saver) = &self.d.saver
                 && self.d.graph.stage_of(id).cache
                 && !record.outputs.is_empty()
+                && let Some(cache) = &self.d.cache
             {
-                if let Some(cache) = &self.d.cache {
-                    saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
-                }
+                saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
             }
             if self.d.selection.forced[id.index()] {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());
@@ -1077,6 +1091,7 @@ impl Loop<'_, '_> {
             return self.inputs.push_back(Input::Settled(id, Err(Cause::Cancelled)));
         }
         self.saved += saved;
+        self.taken_over += u64::from(how == FrameHow::TakenOver);
         let how = if how == FrameHow::TakenOver { How::TakenOver } else { How::Restored };
         self.tell_done(id, how, true, &record, before.as_ref());
         self.inputs.push_back(Input::Settled(id, Ok(())));
@@ -1091,8 +1106,9 @@ impl Loop<'_, '_> {
         if closed.is_empty() {
             return;
         }
-        if let Err(fault) = bracket::settle(&mut self.d.ground, closed) {
-            self.warn(None, "aside", fault.to_string());
+        match bracket::settle(&mut self.d.ground, closed) {
+            Ok(dropped) => self.kept.retain(|(_, kept)| !dropped.contains(&kept.place)),
+            Err(fault) => self.warn(None, "aside", fault.to_string()),
         }
     }
 
@@ -1109,6 +1125,7 @@ impl Loop<'_, '_> {
         {
             self.drop_asides(covered);
         }
+        self.tell_kept();
         for slot in &self.slots {
             let _ = std::fs::remove_dir_all(&slot.scratch);
         }

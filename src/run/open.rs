@@ -340,8 +340,20 @@ pub fn open(request: &Request) -> Result<Opened, OpenFault> {
     front(request, |_, _| Ok::<(), OpenFault>(()))?.rest(request)
 }
 
+/// What `check` found.
+pub struct Checked {
+    /// The places.
+    pub site: Site,
+    /// Mistakes and warnings.
+    pub faults: Vec<Diagnostic>,
+    /// The files they point into.
+    pub sources: Sources,
+    /// What could be compiled.
+    pub graph: Graph,
+}
+
 /// Only reads and compiles the file: for `check`.
-pub fn check(request: &Request) -> Result<(Vec<Diagnostic>, Sources, Graph), OpenFault> {
+pub fn check(request: &Request) -> Result<Checked, OpenFault> {
     let file = find(request.file.as_deref(), &request.here)?;
     let read = read_pipeline(&file)?;
     let root = read.pipeline.root.as_ref().map(|words| words.text.clone());
@@ -367,7 +379,7 @@ pub fn check(request: &Request) -> Result<(Vec<Diagnostic>, Sources, Graph), Ope
     let looking = Looking::new(&disk, surroundings.path(), &gone);
     let (graph, more) = compile(&read.pipeline, &given, &looking);
     faults.extend(more);
-    Ok((faults, read.sources, graph))
+    Ok(Checked { site, faults, sources: read.sources, graph })
 }
 
 /// Whether a plain file stands there, or nothing.

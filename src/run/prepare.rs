@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::attempt::{Launch, Log};
+use crate::attempt::{Cause, Launch, Log};
 use crate::graph::inputs::Named;
 use crate::graph::late::render;
 use crate::graph::{Command, Graph};
@@ -114,6 +114,19 @@ impl Common {
             timeout: stage.timeout,
             grace: stage.grace,
         })
+    }
+}
+
+/// A cause with what is known of it here: flow's own choice of a shell is not there.
+pub fn explained(graph: &Graph, id: TaskId, cause: Cause) -> Cause {
+    let stage = graph.stage_of(id);
+    match (&cause, stage.shell.first(), &graph.task(id).command) {
+        (Cause::NotStarted(words), Some(shell), Command::Shell(text))
+            if stage.default_shell && *words == format!("command not found: {shell}") && shell::direct(text.as_str()).is_none() =>
+        {
+            Cause::NotStarted(format!("{words} (without it, say `shell: sh -eu -c` in the stage or in `defaults`)"))
+        }
+        _ => cause,
     }
 }
 

@@ -573,11 +573,12 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
     let mut list = Vec::new();
     for (task, paths) in &walked.missing {
         for path in paths {
+            // What a task makes that is not asked to (`--only`) is as any source.
             let made = graph
                 .task(*task)
                 .inputs
                 .iter()
-                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(_), .. } if read == path));
+                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(from), .. } if read == path && walked.verdicts[from.index()].is_some()));
             let late = graph.task(*task).inputs.iter().any(|input| matches!(&input.source, Source::LateGlob { .. }));
             if made || late {
                 continue;

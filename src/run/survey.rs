@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::disk::{Disk, Seen, View};
-use crate::graph::Graph;
+use crate::graph::{Graph, Tool};
 use crate::hash::{Digest, Framed};
 use crate::name::{RelPath, TaskId, TaskName};
 use crate::os::process::find_program;
@@ -206,7 +206,9 @@ impl Facts for Sight<'_> {
 
 impl Survey for Sight<'_> {
     fn unchanged(&mut self, id: TaskId) -> bool {
-        self.unchanged.get(id.index()).copied().unwrap_or(false)
+        // No stamp tells whether a tool command would answer as it did.
+        let asked = || self.graph.task(id).tools.iter().any(|tool| matches!(tool, Tool::Asked { .. }));
+        self.unchanged.get(id.index()).copied().unwrap_or(false) && !asked()
     }
 
     fn remembered(&mut self, id: TaskId) -> Result<Remembered, String> {

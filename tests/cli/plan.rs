@@ -60,7 +60,7 @@ fn run_perhaps_and_restore() {
     dir.flow(&["run"]).code(0);
     dir.write("raw/acme.csv", "1\n2\n3\n");
     dir.remove("clean/globex.csv");
-    dir.flow(&["plan"]).code(0).err("").out(
+    dir.flow(&["plan"]).code(0).err("").out_in_any_order(
         "
  run      clean@customer=acme    input raw/acme.csv changed                   about [..]s
  restore  clean@customer=globex  same as the run of [..]  2 B
@@ -70,7 +70,7 @@ fn run_perhaps_and_restore() {
 ",
     );
     // A run does just that.
-    dir.flow(&["run", "-j1"]).code(0).err(
+    dir.flow(&["run", "-j1"]).code(0).err_in_any_order(
         "
  restored  clean@customer=globex     2 B
  ran       clean@customer=acme    [..]s
@@ -194,4 +194,18 @@ fn what_is_manual_is_left_out_unless_it_is_named() {
     dir.flow(&["plan", "send"])
         .code(0)
         .out("\n run      send  was named  about [..]s\n pipeline: 1 to run, 1 up to date; about [..]s with 2 jobs\n");
+}
+
+#[test]
+fn a_tool_command_is_asked_each_time() {
+    let dir = TestDir::pipeline(
+        "stages:\n  a:\n    cmd: echo 1 > a\n    outputs: a\n    tools:\n      - shell: cat version && echo asked >> ../asked\n",
+    );
+    dir.write("version", "1\n");
+    dir.flow(&["run"]).code(0);
+    dir.flow(&["run"]).code(0).err("\n pipeline: 1 up to date in [..]s\n");
+    dir.write("version", "2\n");
+    dir.flow(&["plan"]).code(0).out("\n run      a  tool shell changed  about [..]s\n pipeline: 1 to run; about [..]s with 2 jobs\n");
+    dir.flow(&["run"]).code(0).err("\n ran       a  [..]s\n pipeline: 1 ran in [..]s\n");
+    assert_eq!(std::fs::read_to_string(dir.root().join("asked")).unwrap().lines().count(), 4, "once a call");
 }

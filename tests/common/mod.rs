@@ -118,9 +118,14 @@ impl TestDir {
 
     /// Waits until something is there.
     pub fn wait_for(&self, path: &str) {
+        self.wait_until(path, || self.has(path));
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
         let since = Instant::now();
-        while !self.has(path) {
-            assert!(since.elapsed() < LONG, "{path} does not come");
+        while !so() {
+            assert!(since.elapsed() < LONG, "{what} does not come");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -208,7 +213,21 @@ impl Got {
         self
     }
 
+    /// The same for lines whose order hangs on how long something took.
+    #[track_caller]
+    pub fn out_in_any_order(self, want: &str) -> Got {
+        same(&sorted(&self.out), &sorted(want));
+        self
+    }
+
     /// The same for standard error.
+    #[track_caller]
+    pub fn err_in_any_order(self, want: &str) -> Got {
+        same(&sorted(&self.err), &sorted(want));
+        self
+    }
+
+    /// The same as [`Got::out`] for standard error.
     #[track_caller]
     pub fn err(self, want: &str) -> Got {
         same(&self.err, want);
@@ -220,6 +239,12 @@ impl Got {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
+}
+
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Compares with wildcards.

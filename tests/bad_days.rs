@@ -69,7 +69,11 @@ impl Case {
         assert!(!said.err.bytes().any(|byte| byte < b' ' && byte != b'\n'), "{}: control characters in {said:#?}", self.what);
         let left: Vec<String> = list(&yard).into_iter().filter(|path| !before.contains(path)).collect();
         assert_eq!(left, self.leaves, "{}: {said:#?}", self.what);
-        assert!(before.iter().all(|path| yard.has(path) || path.contains(char::REPLACEMENT_CHARACTER)), "{}: something of the user's is gone: {before:?}", self.what);
+        assert!(
+            before.iter().all(|path| yard.has(path) || path.contains(char::REPLACEMENT_CHARACTER)),
+            "{}: something of the user's is gone: {before:?}",
+            self.what
+        );
         if self.code == 2 {
             assert!(!yard.has(".flow"), "{}: something was written", self.what);
         } else {
@@ -132,7 +136,12 @@ fn the_file() -> Vec<Case> {
         case("no stages", "name: x\n", 2, &["stages"]),
         case("NUL bytes", "stages:\n  a: {cmd: \"x\0y\"}\n", 2, &["pipeline.yaml:2"]),
         case("missing", "", 2, &["no pipeline.yaml here or in a folder above"]).then(|yard| yard.remove("pipeline.yaml")),
-        case("many mistakes", "stages:\n  a: {cmd: x, input: y}\n  b: {cmd: [x], outputs: {z}}\n", 2, &["unknown key `input`", "mistakes in pipeline.yaml; nothing was run"]),
+        case(
+            "many mistakes",
+            "stages:\n  a: {cmd: x, input: y}\n  b: {cmd: [x], outputs: {z}}\n",
+            2,
+            &["unknown key `input`", "mistakes in pipeline.yaml; nothing was run"],
+        ),
         case("a cycle of 1,000", cycle(1000), 2, &["a cycle of 1000 tasks"]),
         case("a cycle of one", stage("cmd: x; inputs: f; outputs: f"), 2, &["which it makes itself"]),
     ]
@@ -153,42 +162,66 @@ fn outputs() -> Vec<Case> {
         case("the workspace", two("./", "y"), 2, &["the workspace itself can't be an output"]),
         case("the pipeline file", two("pipeline.yaml", "y"), 2, &["the pipeline file lies at or below the output"]),
         case("a glob", two("'*.txt'", "y"), 2, &["is a glob"]),
-        case("through a link that leads out", stage("cmd: echo x > sub/x; outputs: sub/x"), 2, &["`a` makes sub/x, but the link sub leads out of the workspace"])
-            .then(|yard| {
-                fs::create_dir(yard.outside().join("far")).unwrap();
-                symlink("../far", yard.at("sub")).unwrap();
-            }),
+        case(
+            "through a link that leads out",
+            stage("cmd: echo x > sub/x; outputs: sub/x"),
+            2,
+            &["`a` makes sub/x, but the link sub leads out of the workspace"],
+        )
+        .then(|yard| {
+            fs::create_dir(yard.outside().join("far")).unwrap();
+            symlink("../far", yard.at("sub")).unwrap();
+        }),
         case("through a link that stays inside", stage("cmd: echo x > sub/x; outputs: sub/x"), 0, &["ran       a"])
             .with(&[("real/", "")])
             .then(|yard| symlink("real", yard.at("sub")).unwrap())
             .leaves(&["real/x"]),
         case("a folder where a file was declared", stage("cmd: mkdir -p out; outputs: out"), 1, &["out is a folder: declare it as `out/`"]),
-        case("a file where a folder was declared", stage("cmd: touch out; outputs: out/"), 1, &["out is a file, declared as the folder `out/`"]),
+        case(
+            "a file where a folder was declared",
+            stage("cmd: touch out; outputs: out/"),
+            1,
+            &["out is a file, declared as the folder `out/`"],
+        ),
         case("a fifo as an output", stage("cmd: mkfifo out; outputs: out"), 1, &["`out` is a fifo"]),
-        case("a name that is not UTF-8 in a folder", stage("cmd: mkdir -p out && touch out/$'\\xff'; outputs: out/"), 1, &["not UTF-8", "\\xFF"]),
+        case(
+            "a name that is not UTF-8 in a folder",
+            stage("cmd: mkdir -p out && touch out/$'\\xff'; outputs: out/"),
+            1,
+            &["not UTF-8", "\\xFF"],
+        ),
         case("a parent that is a file", stage("cmd: echo x > f/out; outputs: f/out"), 1, &["f/out"]).with(&[("f", "mine")]),
     ]
 }
 
 fn inputs() -> Vec<Case> {
     vec![
-        case("missing ones", "stages:\n  a: {cmd: x, inputs: [in/x.csv, gone.txt], outputs: made}\n  b: {cmd: x, inputs: mode, outputs: y}\n", 2, &[
-            "`a` needs in/x.csv, which is not there (pipeline.yaml:2",
-            "`a` needs gone.txt, which is not there",
-            "`b` needs mode, which is not there",
-            "in/y.csv is there",
-            "stage `a` makes made",
-            "nothing was run",
-        ])
+        case(
+            "missing ones",
+            "stages:\n  a: {cmd: x, inputs: [in/x.csv, gone.txt], outputs: made}\n  b: {cmd: x, inputs: mode, outputs: y}\n",
+            2,
+            &[
+                "`a` needs in/x.csv, which is not there (pipeline.yaml:2",
+                "`a` needs gone.txt, which is not there",
+                "`b` needs mode, which is not there",
+                "in/y.csv is there",
+                "stage `a` makes made",
+                "nothing was run",
+            ],
+        )
         .with(&[("in/y.csv", "")]),
         case("a glob without a match", stage("cmd: x; inputs: '*.csv'; outputs: y"), 2, &["`*.csv` matches nothing"]),
-        case("a fifo", stage("cmd: cat in > out; inputs: in; outputs: out"), 2, &["`a`: `in` is a fifo"]).then(|yard| mkfifo(&yard.at("in"))),
-        case("a fifo in a folder", stage("cmd: ls in > out; inputs: in/; outputs: out"), 2, &["fifo"]).with(&[("in/", "")]).then(|yard| mkfifo(&yard.at("in/p"))),
+        case("a fifo", stage("cmd: cat in > out; inputs: in; outputs: out"), 2, &["`a`: `in` is a fifo"])
+            .then(|yard| mkfifo(&yard.at("in"))),
+        case("a fifo in a folder", stage("cmd: ls in > out; inputs: in/; outputs: out"), 2, &["fifo"])
+            .with(&[("in/", "")])
+            .then(|yard| mkfifo(&yard.at("in/p"))),
         case("a device", stage("cmd: head -c1 /dev/zero > out; inputs: /dev/zero; outputs: out"), 2, &["`/dev/zero` is a device"]),
         case("a name that is not UTF-8", stage("cmd: ls in > out; inputs: in/*; outputs: out"), 2, &["not UTF-8", "\\xFF"])
             .with(&[("in/x", "")])
             .then(|yard| assert!(yard.shell("touch in/$'\\xff'").code == 0)),
-        case("a link in a circle", stage("cmd: x; inputs: in; outputs: out"), 2, &["`in`"]).then(|yard| symlink("in", yard.at("in")).unwrap()),
+        case("a link in a circle", stage("cmd: x; inputs: in; outputs: out"), 2, &["`in`"])
+            .then(|yard| symlink("in", yard.at("in")).unwrap()),
         case("flow's own folder", stage("cmd: x; inputs: .flow/x; outputs: out"), 2, &["`.flow` is flow's own folder"]),
         case("the byte 0", stage("cmd: x; inputs: \"a\\0b\"; outputs: out"), 2, &["pipeline.yaml:4"]),
         case("a setting that is not there", stage("cmd: echo ${{ config.x }}; outputs: out"), 2, &["config"]),
@@ -199,25 +232,58 @@ fn commands() -> Vec<Case> {
     vec![
         case("not there", stage("cmd: nosuchcommand --x; outputs: out"), 1, &["command not found: nosuchcommand"]),
         case("not there, in a shell", stage("cmd: nosuchcommand | cat > out; outputs: out"), 1, &["nosuchcommand"]),
-        case("not executable", stage("argv: [./script]; outputs: out"), 1, &["not executable: ./script (chmod +x ./script)"]).with(&[("script", "echo x")]),
+        case("not executable", stage("argv: [./script]; outputs: out"), 1, &["not executable: ./script (chmod +x ./script)"])
+            .with(&[("script", "echo x")]),
         case("a folder", stage("argv: [./folder]; outputs: out"), 1, &["./folder"]).with(&[("folder/", "")]),
         case("without its interpreter", stage("argv: [./script]; outputs: out"), 1, &["./script"])
             .then(|yard| yard.program("script", "#!/no/such/program\n")),
         case("makes nothing", stage("cmd: 'true'; outputs: [out, out2]"), 1, &["did not make out, out2"]),
-        case("makes half", stage("cmd: echo x > out; outputs: [out, out2]"), 1, &["did not make out2", "what it wrote: .flow/pipeline.yaml/failed/a/1.1/"]),
-        case("fails in the middle", stage("cmd: 'echo half > out; echo why >&2; exit 3'; outputs: out"), 1, &["exit status 3", "│ why", "failed/a/1.1/", "flow resume"]),
+        case(
+            "makes half",
+            stage("cmd: echo x > out; outputs: [out, out2]"),
+            1,
+            &["did not make out2", "what it wrote: .flow/pipeline.yaml/failed/a/1.1/"],
+        ),
+        case(
+            "fails in the middle",
+            stage("cmd: 'echo half > out; echo why >&2; exit 3'; outputs: out"),
+            1,
+            &["exit status 3", "│ why", "failed/a/1.1/", "flow resume"],
+        ),
         case("kills itself", stage("cmd: kill -SEGV $$; outputs: out"), 1, &["killed by SIGSEGV"]),
         case("no such folder", stage("cmd: pwd > out; dir: nowhere; outputs: out"), 1, &["failed", "nowhere"]),
-        case("ignores SIGTERM", stage("cmd: \"trap '' TERM; echo x > out; while :; do sleep 0.05; done\"; timeout: 1s; grace: 1s; outputs: out"), 1, &["timed out after 1 s"]),
-        case("leaves a child with the log", stage("cmd: (sleep 60; echo late) & echo x > out; outputs: out"), 0, &["ran       a"]).leaves(&["out"]),
+        case(
+            "ignores SIGTERM",
+            stage("cmd: \"trap '' TERM; echo x > out; while :; do sleep 0.05; done\"; timeout: 1s; grace: 1s; outputs: out"),
+            1,
+            &["timed out after 1 s"],
+        ),
+        case("leaves a child with the log", stage("cmd: (sleep 60; echo late) & echo x > out; outputs: out"), 0, &["ran       a"])
+            .leaves(&["out"]),
         case("prints control characters", stage("cmd: printf '\\033[31mred\\007\\n'; exit 1; outputs: out"), 1, &["\\x1b[31mred"]),
         case("prints no text", stage("cmd: head -c 3000 /dev/urandom | tr -d '\\n'; exit 1; outputs: out"), 1, &["exit status 1"]),
-        case("prints a long line", stage("cmd: head -c 3000000 /dev/zero | tr '\\0' x; exit 1; outputs: out"), 1, &["exit status 1", "whole log: flow log a"]),
-        case("an empty output that is read", "stages:\n  a: {cmd: 'true > out', outputs: out}\n  b: {cmd: cat out > end, inputs: out, outputs: end}\n", 0, &["out is empty and will never change", "{from: a}"])
-            .leaves(&["end", "out"]),
-        case("removes its own scratch folder", stage("cmd: rm -r $TMPDIR && echo x > out; outputs: out"), 0, &["ran       a"]).leaves(&["out"]),
+        case(
+            "prints a long line",
+            stage("cmd: head -c 3000000 /dev/zero | tr '\\0' x; exit 1; outputs: out"),
+            1,
+            &["exit status 1", "whole log: flow log a"],
+        ),
+        case(
+            "an empty output that is read",
+            "stages:\n  a: {cmd: 'true > out', outputs: out}\n  b: {cmd: cat out > end, inputs: out, outputs: end}\n",
+            0,
+            &["out is empty and will never change", "{from: a}"],
+        )
+        .leaves(&["end", "out"]),
+        case("removes its own scratch folder", stage("cmd: rm -r $TMPDIR && echo x > out; outputs: out"), 0, &["ran       a"])
+            .leaves(&["out"]),
         case("a shell that is not there", stage("cmd: a | b; shell: /no/shell -c; outputs: out"), 1, &["/no/shell"]),
-        case("the argument is too long", format!("config: {{x: {}}}\nstages: {{a: {{argv: [echo, '${{{{ config.x }}}}'], outputs: out}}}}\n", "y".repeat(200_000)), 1, &["failed"]),
+        case(
+            "the argument is too long",
+            format!("config: {{x: {}}}\nstages: {{a: {{argv: [echo, '${{{{ config.x }}}}'], outputs: out}}}}\n", "y".repeat(200_000)),
+            1,
+            &["failed"],
+        ),
     ]
 }
 
@@ -320,7 +386,10 @@ fn names_that_only_look_alike() {
     yard.rests();
     append(&yard.outside().join("fail"), "");
     yard.flow(&["run", "--force", "-k"]).ends(1);
-    assert_eq!(fs::read_dir(yard.at(".flow/pipeline.yaml/logs")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 4);
+    assert_eq!(
+        fs::read_dir(yard.at(".flow/pipeline.yaml/logs")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(),
+        4
+    );
 }
 
 #[test]
@@ -362,7 +431,8 @@ fn nobody_reads() {
 
 #[test]
 fn a_workspace_that_cannot_be_written() {
-    let yard = Yard::new("stages:\n  a: {cmd: cat in > out, inputs: in, outputs: out}\n  b: {cmd: cat out > end, inputs: out, outputs: end}\n");
+    let yard =
+        Yard::new("stages:\n  a: {cmd: cat in > out, inputs: in, outputs: out}\n  b: {cmd: cat out > end, inputs: out, outputs: end}\n");
     yard.write("in", "1");
     yard.run();
     open_to_all(&yard);
@@ -582,7 +652,8 @@ fn what_is_below_flow_is_something_else() {
 
 #[test]
 fn flow_is_removed_while_it_runs() {
-    let yard = Yard::new(&stage("cmd: cat in > out; touch ../started; while test ! -e ../go; do sleep 0.01; done; inputs: in; outputs: out"));
+    let yard =
+        Yard::new(&stage("cmd: cat in > out; touch ../started; while test ! -e ../go; do sleep 0.01; done; inputs: in; outputs: out"));
     yard.write("in", "1\n");
     let flow = yard.start(&["run"]);
     wait_until(|| yard.outside().join("started").exists());
@@ -625,7 +696,9 @@ fn two_flows_of_one_pipeline() {
 #[test]
 fn many_first_flows_at_once() {
     for _ in 0..5 {
-        let yard = Yard::new("stages:\n  a: {cmd: echo a >> ../log; echo x > out, outputs: out}\n  b: {cmd: echo b >> ../log; cat out > end, inputs: out, outputs: end}\n");
+        let yard = Yard::new(
+            "stages:\n  a: {cmd: echo a >> ../log; echo x > out, outputs: out}\n  b: {cmd: echo b >> ../log; cat out > end, inputs: out, outputs: end}\n",
+        );
         let flows: Vec<_> = (0..6).map(|_| yard.start(&["run", "--wait"])).collect();
         for flow in flows {
             Said::of(flow.wait_with_output().unwrap()).ends(0);
@@ -674,7 +747,9 @@ fn an_input_that_goes_while_it_is_read() {
 
 #[test]
 fn closed_streams() {
-    let yard = Yard::new("stages:\n  a: {cmd: cat in > out, inputs: in, outputs: out}\n  b: {cmd: cat in >&2 && exit 1, inputs: in, outputs: none}\n");
+    let yard = Yard::new(
+        "stages:\n  a: {cmd: cat in > out, inputs: in, outputs: out}\n  b: {cmd: cat in >&2 && exit 1, inputs: in, outputs: none}\n",
+    );
     let calls = [
         "\"$FLOW\" run 2>&-",
         "\"$FLOW\" run >&- 2>&-",
@@ -753,7 +828,11 @@ impl Small {
             return None;
         }
         let yard = Yard::new("");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(yard.root()).stderr(Stdio::null()).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(yard.root())
+            .stderr(Stdio::null())
+            .status();
         if !mounted.is_ok_and(|status| status.success()) {
             return None;
         }
@@ -810,7 +889,12 @@ stages:
 
 #[test]
 fn a_disk_that_is_full_from_the_start() {
-    let Some(small) = Small::new("1200k", "stages:\n  a: {cmd: echo a >> ../log; cat in > a.txt, inputs: in, outputs: a.txt}\n  b: {cmd: echo b >> ../log; cat a.txt > b.txt, inputs: a.txt, outputs: b.txt}\n") else { return };
+    let Some(small) = Small::new(
+        "1200k",
+        "stages:\n  a: {cmd: echo a >> ../log; cat in > a.txt, inputs: in, outputs: a.txt}\n  b: {cmd: echo b >> ../log; cat a.txt > b.txt, inputs: a.txt, outputs: b.txt}\n",
+    ) else {
+        return;
+    };
     let yard = &small.yard;
     yard.write("in", "1\n");
     yard.run();

@@ -97,7 +97,9 @@ fn launcher(flow: &Child) -> Option<Pid> {
         all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
     }
     all.into_iter()
-        .find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"__launch")))
+        .find(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"__launch"))
+        })
         .and_then(Pid::from_raw)
 }
 
@@ -156,8 +158,10 @@ fn all_is_well(yard: &Yard, versions: &[u32], from: u64, context: &str) {
 
 fn nothing_is_left(yard: &Yard, context: &str) {
     assert!(!yard.has(".flow/pipeline.yaml/aside"), "{context}");
-    let own: BTreeSet<String> =
-        fs::read_dir(yard.at(".flow/pipeline.yaml")).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let own: BTreeSet<String> = fs::read_dir(yard.at(".flow/pipeline.yaml"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     for name in &own {
         // A half-written `state.new` is no more than its bytes: the next one takes its place.
         assert!(["state.new", "lock", "state", "failed", "logs", "runs"].contains(&name.as_str()), "{own:?}, {context}");

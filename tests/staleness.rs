@@ -252,7 +252,9 @@ fn files_that_come_while_a_glob_is_used() {
 fn a_file_that_comes_into_a_glob_behind_a_runs_back() {
     // The task that adds it is another one, which is no stage of this glob.
     let yard = done(
-        &format!("{GLOB}  adds:\n    cmd: echo adds >> ../log; cp in.txt made.txt; test ! -e ../add || cp ../add raw/9.txt\n    inputs: in.txt\n    outputs: made.txt\n"),
+        &format!(
+            "{GLOB}  adds:\n    cmd: echo adds >> ../log; cp in.txt made.txt; test ! -e ../add || cp ../add raw/9.txt\n    inputs: in.txt\n    outputs: made.txt\n"
+        ),
         &[("raw/1.txt", "1\n"), ("in.txt", "1\n")],
     );
     append(&yard.outside().join("add"), "9\n");
@@ -323,7 +325,12 @@ stages:
     change(&yard, "[two.txt]", "[two.txt, one.txt]", &[]);
     change(&yard, "run.sh ${{", "run.sh  ${{", &["a"]);
     // What only says how it runs.
-    change(&yard, "    outputs: a.txt", "    outputs: a.txt\n    timeout: 1h\n    retries: 2\n    tags: [x]\n    description: y\n    resources: {cpus: 1}\n", &[]);
+    change(
+        &yard,
+        "    outputs: a.txt",
+        "    outputs: a.txt\n    timeout: 1h\n    retries: 2\n    tags: [x]\n    description: y\n    resources: {cpus: 1}\n",
+        &[],
+    );
     change(&yard, "config:", "name: other\ndescription: x\nconfig:", &[]);
     change(&yard, "    outputs: a.txt", "    outputs: a.txt\n    shell: bash -eu -c", &["a"]);
     change(&yard, "    shell: bash -eu -c\n", "", &[]);
@@ -566,7 +573,8 @@ fn outputs_changed_by_hand() {
 
 #[test]
 fn inputs_changed_while_they_are_read() {
-    let pipeline = CHAIN.replace("tr a-z A-Z < raw.txt > a.txt", "tr a-z A-Z < raw.txt > a.txt; test ! -e ../meanwhile || mv ../meanwhile raw.txt");
+    let pipeline =
+        CHAIN.replace("tr a-z A-Z < raw.txt > a.txt", "tr a-z A-Z < raw.txt > a.txt; test ! -e ../meanwhile || mv ../meanwhile raw.txt");
     let yard = done(&pipeline, &[("raw.txt", "abc\n")]);
     append(&yard.outside().join("meanwhile"), "xyz\n");
     yard.write("raw.txt", "new\n");
@@ -698,7 +706,10 @@ fn items_that_go_and_come() {
     // Come back: nothing runs that is known.
     yard.edit("pipeline.yaml", "[one, three]", "[one, two, three]");
     yard.runs(&[]);
-    assert_eq!(yard.read("all.txt"), "one\ntwo\nthree\n".split_inclusive('\n').collect::<Vec<_>>().join("").replace("two\nthree\n", "three\ntwo\n"));
+    assert_eq!(
+        yard.read("all.txt"),
+        "one\ntwo\nthree\n".split_inclusive('\n').collect::<Vec<_>>().join("").replace("two\nthree\n", "three\ntwo\n")
+    );
     yard.rests();
 }
 
@@ -900,7 +911,8 @@ fn the_same_content_many_times() {
 
 #[test]
 fn an_output_that_matches_its_own_glob() {
-    let yard = Yard::new("stages:\n  a:\n    cmd: echo a >> ../log; cat ${{ inputs }} > all.txt\n    inputs: '*.txt'\n    outputs: all.txt\n");
+    let yard =
+        Yard::new("stages:\n  a:\n    cmd: echo a >> ../log; cat ${{ inputs }} > all.txt\n    inputs: '*.txt'\n    outputs: all.txt\n");
     yard.write("1.txt", "1\n");
     yard.runs(&["a"]).says("all.txt");
     assert_eq!(yard.read("all.txt"), "1\n");

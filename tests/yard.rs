@@ -41,11 +41,7 @@ impl Said {
     /// From what the system says.
     pub fn of(output: Output) -> Said {
         let code = output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap();
-        Said {
-            code,
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Said { code, out: String::from_utf8_lossy(&output.stdout).into_owned(), err: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
     /// It ended with this code.

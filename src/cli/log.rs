@@ -109,8 +109,8 @@ fn state_of(opened: &Opened, task: &TaskName) -> (u8, String, String) {
         return (1, name, if lives { "running".into() } else { "interrupted".into() });
     }
     let memory = opened.known.task(task);
-    let end = memory.as_ref().and_then(|memory| memory.end.as_ref());
-    match (memory.as_ref().map(|memory| memory.last), end) {
+    let (last, end) = memory.map(|memory| (memory.last, memory.end)).unwrap_or_default();
+    match (Some(last), end) {
         (Some(Last::Failed), Some(end)) => (0, name, format!("{}, run {}", CauseFields::of(&end.ended.cause).text, end.run)),
         (Some(Last::Aborted | Last::Started), Some(end)) => (2, name, format!("interrupted, run {}", end.run)),
         (Some(Last::Well | Last::Spoilt), Some(end)) => (3, name, format!("fine, run {}", end.run)),
@@ -142,7 +142,7 @@ fn find_attempt(
     args: &LogArgs,
     again: &Again,
 ) -> Result<Attempt, CliError> {
-    let end = memory.as_ref().and_then(|memory| memory.end.as_ref());
+    let end = memory.and_then(|memory| memory.end.as_ref());
     let last = end.map(|end| Attempt { run: end.run, n: end.n, result: Some(CauseFields::of(&end.ended.cause)) });
     if let (None, None) = (args.run, args.attempt) {
         let Some(last) = last else { return Err(never_ran(task, again)) };

@@ -81,13 +81,7 @@ fn excluded(rule: &[(crate::value::Key, Vec<Value>)], combination: &Combination)
 type Keyed = Vec<(String, Val)>;
 
 /// The items of one axis, with their keys.
-fn items(
-    axis: &Axis,
-    scope: &Scope,
-    source: &str,
-    variables: &mut BTreeSet<String>,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<Keyed> {
+fn items(axis: &Axis, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Keyed> {
     let (value, at) = match &axis.items {
         Items::Expression(words) => (evaluate(words, scope, source, variables, faults)?, words.at),
         Items::Literal(value) => (fill(value, scope, source, variables, faults)?, value.at),
@@ -106,13 +100,7 @@ fn items(
     Some(keyed)
 }
 
-fn evaluate(
-    words: &Words,
-    scope: &Scope,
-    source: &str,
-    variables: &mut BTreeSet<String>,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<Val> {
+fn evaluate(words: &Words, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     let result = expression(&words.text).and_then(|expression| expression.value(scope, Volatile::ByName));
     match result {
         Ok((value, reads)) => {
@@ -142,13 +130,7 @@ pub fn at_words(fault: &Fault, words: &Words, source: &str) -> Diagnostic {
 }
 
 /// A literal list or map with the templates in its texts filled in.
-fn fill(
-    value: &Value,
-    scope: &Scope,
-    source: &str,
-    variables: &mut BTreeSet<String>,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<Val> {
+fn fill(value: &Value, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     match &value.data {
         Data::Scalar(Scalar { text, style }) if text.contains("${{") => {
             let words = Words { text: text.clone(), at: value.at, style: *style };
@@ -218,7 +200,7 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                         let named =
                             fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
                         let key = match named {
-                            Some((field, value)) => match printed(&value) {
+                            Some((field, value)) => match printed(value) {
                                 Some(key) => key,
                                 None => {
                                     return fail(

@@ -86,7 +86,7 @@ pub struct Resolver<'a> {
     ranges: Vec<(u32, u32)>,
     axes: Vec<Vec<String>>,
     /// Tasks of a stage by the item keys of some of its axes.
-    groups: HashMap<(StageId, Vec<String>), HashMap<Vec<String>, Vec<TaskId>>>,
+    groups: HashMap<(StageId, Vec<String>), ByKeys>,
     gates: Vec<StageId>,
     gate_of: HashMap<StageId, TaskId>,
     tasks: usize,
@@ -94,6 +94,9 @@ pub struct Resolver<'a> {
     /// The globs that were answered.
     pub globs: Globs,
 }
+
+/// Tasks by the item keys of some axes.
+type ByKeys = HashMap<Vec<String>, Vec<TaskId>>;
 
 /// Which tasks a `{from, where}` names.
 enum Chosen {
@@ -225,7 +228,7 @@ impl<'a> Resolver<'a> {
         let wanted: Vec<String> = filter.iter().map(|(axis, _, _)| axis.clone()).collect();
         let (from, to) = self.ranges[stage.index()];
         let group = self.groups.entry((stage, wanted.clone())).or_insert_with(|| {
-            let mut group: HashMap<Vec<String>, Vec<TaskId>> = HashMap::new();
+            let mut group = ByKeys::new();
             for task in (from..to).map(TaskId) {
                 let axes = &tasks[task.index()].axes;
                 let keys =

@@ -23,7 +23,7 @@ use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{At, Counts, End, Frame, Gist, How, Laid, RunEnd};
+use crate::record::state::frame::{Asked, At, Counts, End, Frame, Gist, How, Laid, RunEnd};
 use crate::record::state::{Bytes, Reader, Section, StateFault};
 
 pub use self::memory::{Last, Memory, Open, RunMemory, Stamped, Trust};
@@ -412,7 +412,8 @@ impl Known {
         self.last_run.as_ref()
     }
 
-    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on with.
+    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on
+    /// with, by name.
     pub fn forced_done(&self) -> Vec<String> {
         let mut done: Vec<String> = self.forced_done.iter().map(TaskName::to_string).collect();
         done.extend(self.last_run.iter().flat_map(|run| run.asked.forced_done.iter().cloned()));
@@ -534,7 +535,7 @@ impl Known {
         let meta = Meta {
             boots: boots.kept.into_iter().filter_map(|number| self.boot(number)).map(|boot| boot.id.clone()).collect(),
             now,
-            last_run: self.last_run.clone(),
+            last_run: self.last_run.clone().map(|run| RunMemory { asked: Asked { forced_done: self.forced_done(), ..run.asked }, ..run }),
             last_good_run: self.last_good_run.clone(),
             open: self.open.values().cloned().collect(),
         };

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::attempt::{Cause, Ended, Usage};
@@ -821,10 +821,9 @@ impl Loop<'_, '_> {
             if let Some(saver) = &self.d.saver
                 && self.d.graph.stage_of(id).cache
                 && !record.outputs.is_empty()
+                && let Some(cache) = &self.d.cache
             {
-                if let Some(cache) = &self.d.cache {
-                    saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
-                }
+                saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
             }
             if self.d.selection.forced[id.index()] {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());
@@ -1019,7 +1018,8 @@ impl Loop<'_, '_> {
                 place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
             })
             .collect();
-        self.active.insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
+        self.active
+            .insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
         let (cache, places) = match (self.d.cache.clone(), places) {
             (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
             (Some(cache), Ok(places)) => (cache, places),

@@ -3,9 +3,9 @@
 mod check;
 mod graph;
 mod harness;
-mod plan;
-mod status;
-mod why;
 mod log;
+mod plan;
 mod resume;
 mod run;
+mod status;
+mod why;

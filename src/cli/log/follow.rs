@@ -99,12 +99,15 @@ impl<'a> Watch<'a> {
         (self.its_run, self.begun) = (false, false);
         self.read_on()?;
         if !self.begun {
-            // Its run is over, and the block tells of it.
+            // The block tells of it: its run is over.
             let (known, _) = Known::load(&self.reader, &boot_id().unwrap_or_default())?;
-            let memory = known.task(&self.attempt.attempt.task);
-            let end = memory.as_ref().and_then(|memory| memory.end.as_ref());
+            if known.open().iter().any(|open| open.attempt == self.attempt.attempt) {
+                self.over = Some(Over::Died);
+                return Ok(());
+            }
+            let end = known.task(&self.attempt.attempt.task).and_then(|memory| memory.end);
             self.over = Some(match end.filter(|end| end.run == self.attempt.attempt.run.number && end.n == self.attempt.attempt.n) {
-                Some(end) => Over::Ended(end.ended.cause.clone()),
+                Some(end) => Over::Ended(end.ended.cause),
                 None => Over::Again,
             });
         }
@@ -113,9 +116,10 @@ impl<'a> Watch<'a> {
 
     /// Takes in the frames that came since.
     fn read_on(&mut self) -> Result<(), StateFault> {
-        let Watch { attempt, its_run, begun, over, slot_taken, .. } = self;
+        let Watch { reader, read_to, attempt, its_run, begun, over, slot_taken, .. } = self;
         let (task, number) = (&attempt.attempt.task, attempt.attempt.n);
-        self.read_to = self.reader.frames_from(self.read_to, |frame, _| match frame {
+        reader.look_again()?;
+        *read_to = reader.frames_from(*read_to, |frame, _| match frame {
             Frame::Started { task: other, n, .. } if *its_run && other == *task && n == number => {
                 (*begun, *slot_taken) = (true, false);
             }

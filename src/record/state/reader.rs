@@ -73,6 +73,12 @@ impl Reader {
         self.length
     }
 
+    /// Takes in that the file has grown: for who follows.
+    pub fn look_again(&mut self) -> Result<(), StateFault> {
+        self.length = self.file.metadata().map_err(StateFault::io)?.len();
+        Ok(())
+    }
+
     /// Where the block ends and the frames begin.
     pub fn block_end(&self) -> u64 {
         self.block_end

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::mark::{self, Mark};
 use super::protocol::{Answer, Bytes, Inbox, Order, Start, put};
 use super::{Executor, Handle, Recovered, Told};
-use crate::attempt::{Cause, Ended, Launch, Log, Usage, Wants};
+use crate::attempt::{Cause, Ended, Launch, Log, Usage, Variables, Wants};
 use crate::name::{AttemptId, RelPath};
 use crate::os::process;
 
@@ -49,7 +49,7 @@ struct Link {
     open: Arc<Mutex<Open>>,
     reader: Option<JoinHandle<()>>,
     /// The common variables it was told last.
-    common: Option<Arc<Vec<(Vec<u8>, Vec<u8>)>>>,
+    common: Option<Arc<Variables>>,
 }
 
 /// The attempts a launcher has.

@@ -219,7 +219,9 @@ fn an_input_that_changes_meanwhile_spoils_the_result() {
 
 #[test]
 fn what_is_made_anew_with_the_same_bytes_is_not_kept() {
-    let dir = TestDir::pipeline("stages:\n  same:\n    cmd: echo same > same\n    outputs: same\n  other:\n    cmd: echo other > other\n    outputs: other\n");
+    let dir = TestDir::pipeline(
+        "stages:\n  same:\n    cmd: echo same > same\n    outputs: same\n  other:\n    cmd: echo other > other\n    outputs: other\n",
+    );
     dir.write("same", "same\n");
     dir.write("other", "mine\n");
     let got = dir.flow(&["run"]).code(0);

@@ -272,15 +272,21 @@ impl<'a> Resolver<'a> {
         resolved: &mut Resolved,
         faults: &mut Vec<Diagnostic>,
     ) {
-        let (stage, list): (StageId, Vec<TaskId>) = match chosen {
-            Chosen::Whole(stage) => {
-                let (from, to) = self.ranges[stage.index()];
-                self.whole(*stage, Edge::File, &mut resolved.edges);
-                (*stage, (from..to).map(TaskId).collect())
+        let stage = match chosen {
+            Chosen::Whole(stage) | Chosen::Some(stage, _) => *stage,
+        };
+        let (from, to) = self.ranges[stage.index()];
+        let all = (from..to).map(TaskId);
+        // What a stage without outputs gives is which execution of it counts.
+        let edge = if all.clone().any(|task| !tasks[task.index()].outputs.is_empty()) { Edge::File } else { Edge::Stamp };
+        let list: Vec<TaskId> = match chosen {
+            Chosen::Whole(_) => {
+                self.whole(stage, edge, &mut resolved.edges);
+                all.collect()
             }
-            Chosen::Some(stage, list) => {
-                resolved.edges.extend(list.iter().map(|task| (*task, Edge::File)));
-                (*stage, list.clone())
+            Chosen::Some(_, list) => {
+                resolved.edges.extend(list.iter().map(|task| (*task, edge)));
+                list.clone()
             }
         };
         if list.contains(&id) {
@@ -314,7 +320,6 @@ impl<'a> Resolver<'a> {
             let made = &tasks[task.index()].outputs;
             if made.is_empty() {
                 resolved.inputs.push(Input { entry, source: Source::Stamp(task), optional: false });
-                resolved.edges.push((task, Edge::Stamp));
             }
             for made in made.iter().filter(|made| output.is_empty() || output.contains(&made.role)) {
                 resolved.values[entry as usize].1.push(made.path.clone());

@@ -25,6 +25,8 @@ pub struct Selection {
     pub named: Vec<bool>,
     /// To be run whatever stands.
     pub forced: Vec<bool>,
+    /// Whether the walk keeps the manifests of what is not up to date: to explain, not to run.
+    pub keep_manifests: bool,
 }
 
 impl Selection {
@@ -69,7 +71,9 @@ pub struct Walked {
 /// Asks for every chosen task.
 pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Walked {
     let mut walked = Walked { verdicts: vec![None; graph.tasks.len()], manifests: Vec::new(), ..Walked::default() };
-    walked.manifests.resize_with(graph.tasks.len(), || None);
+    if selection.keep_manifests {
+        walked.manifests.resize_with(graph.tasks.len(), || None);
+    }
     // Whether a node's results stand as they will be: of a gate, those of all its tasks.
     let mut settled = vec![true; graph.nodes()];
     for &id in &graph.order {
@@ -90,7 +94,9 @@ pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Wa
             match one(graph, id, selection, &walked.verdicts, survey, &mut walked.missing) {
                 Ok((verdict, manifest)) => {
                     if verdict != Verdict::UpToDate {
-                        walked.manifests[id.index()] = Some(manifest);
+                        if let Some(kept) = walked.manifests.get_mut(id.index()) {
+                            *kept = Some(manifest);
+                        }
                     }
                     verdict
                 }

@@ -7,5 +7,6 @@ mod cli;
 mod common;
 mod exec;
 mod kills;
+mod pipelines;
 mod staleness;
 mod yard;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{AttemptId, RelPath};
 
+/// Variables of an environment: name and value.
+pub type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Everything an executor needs to run one attempt.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Launch {
@@ -20,9 +23,9 @@ pub struct Launch {
     /// The program and its arguments; the program with a `/` or as it is found on `env`'s PATH.
     pub argv: Vec<Vec<u8>>,
     /// What all commands of a run are given; one allocation, so that it is handed on only once.
-    pub common: Arc<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub common: Arc<Variables>,
     /// Variables of its own, over the common ones. The two are the whole environment.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub env: Variables,
     /// The working folder, in the workspace.
     pub dir: RelPath,
     /// Standard input, in the workspace as seen from it; `None` is `/dev/null`.

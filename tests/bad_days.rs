@@ -399,7 +399,7 @@ fn an_unreadable_input() {
     }
     let yard = Yard::new(&stage("cmd: cat in > out; inputs: in; outputs: out"));
     yard.write("in", "1");
-    fs::set_permissions(yard.at("in"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(yard.at("in"), fs::Permissions::from_mode(0o000)).unwrap();
     yard.flow(&["run"]).ends(2).says("no permission to read `in`");
 }
 
@@ -720,6 +720,28 @@ fn two_pipelines_of_one_workspace() {
     assert_eq!(yard.ran(), ["a", "other"]);
     yard.rests();
     yard.flow(&["run", "other.yaml"]).ends(0).says("1 up to date");
+}
+
+#[test]
+fn two_pipelines_that_make_one_file() {
+    let yard = Yard::new(&two("x", "d/y"));
+    yard.edit("pipeline.yaml", "cmd: 'true', outputs: x", "cmd: 'echo x > x', outputs: x");
+    yard.edit("pipeline.yaml", "cmd: 'true', outputs: d/y", "cmd: 'echo x > d/y', outputs: d/y");
+    yard.run();
+    yard.write("other.yaml", "stages:\n  c: {cmd: 'echo y > x', outputs: x}\n  e: {cmd: 'mkdir -p d', outputs: d/}\n");
+    let said = yard.flow(&["run", "other.yaml"]).ends(2);
+    let said = said.says("`c` (other.yaml:2:").says("and `a` of pipeline.yaml (line 2) both make x");
+    said.says("`e` (other.yaml:3:").says("and `b` of pipeline.yaml (line 3) both make d/y");
+    assert_eq!(yard.read("x"), "x\n");
+    assert!(!yard.has(".flow/other.yaml"));
+    // A stage that moved to the other file, and a file that is gone.
+    yard.write("pipeline.yaml", "stages:\n  z: {cmd: 'echo z > z', outputs: z}\n");
+    yard.flow(&["run", "other.yaml"]).ends(0);
+    yard.flow(&["run"]).ends(0);
+    yard.write("third.yaml", "stages:\n  c: {cmd: 'echo y > x', outputs: x}\n");
+    yard.flow(&["run", "third.yaml"]).ends(2).says("of other.yaml");
+    yard.remove("other.yaml");
+    yard.flow(&["run", "third.yaml"]).ends(0);
 }
 
 #[test]

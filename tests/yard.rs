@@ -58,13 +58,6 @@ impl Said {
         assert!(self.err.contains(text), "no `{text}` in {self:#?}");
         self
     }
-
-    /// It did not say this.
-    #[track_caller]
-    pub fn says_no(self, text: &str) -> Said {
-        assert!(!self.err.contains(text), "`{text}` in {self:#?}");
-        self
-    }
 }
 
 impl Yard {
@@ -219,12 +212,6 @@ impl Yard {
     /// Starts flow and leaves it running.
     pub fn start(&self, args: &[&str]) -> Child {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Waits until a file is there.
-    #[track_caller]
-    pub fn waits_for(&self, path: &str) {
-        wait_until(|| self.has(path));
     }
 
     /// Where what made way is kept: paths below `.flow/kept`.

@@ -4,6 +4,7 @@
 //! a gate is never seen, but where seeing through it would cost more edges than anybody can look at.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::cli::error::CliError;
 use crate::cli::listing::{open_error, print, print_json, request, session_error, words};
@@ -187,7 +188,7 @@ fn summed_up(graph: &Graph, chosen: &[bool], each_task: bool) -> (Vec<Node>, Vec
         }
     }
     let mut lines = Lines::default();
-    let mut gates = Gates { graph, chosen, nodes: HashMap::new(), each_task };
+    let mut gates = Gates { graph, behind: HashMap::new(), nodes: HashMap::new(), each_task };
     for index in 0..graph.tasks.len() as u32 {
         let to = TaskId(index);
         let Some(here) = shows[to.index()] else { continue };
@@ -239,7 +240,8 @@ fn read_by(graph: &Graph, to: TaskId, with: &mut dyn FnMut(TaskId, Edge, Option<
 /// Order edges to all tasks of a stage.
 struct Gates<'a> {
     graph: &'a Graph,
-    chosen: &'a [bool],
+    /// What is shown of the tasks of a gate.
+    behind: HashMap<TaskId, Rc<Vec<(TaskId, usize)>>>,
     /// Nodes that stand for a gate.
     nodes: HashMap<TaskId, usize>,
     each_task: bool,
@@ -248,8 +250,16 @@ struct Gates<'a> {
 impl Gates<'_> {
     fn see_through(&mut self, gate: TaskId, to: TaskId, here: usize, shows: &[Option<usize>], nodes: &mut Vec<Node>, lines: &mut Lines) {
         let graph = self.graph;
-        let behind: Vec<(TaskId, usize)> =
-            graph.above.of(gate).filter_map(|(task, _)| Some((task, (*shows.get(task.index())?)?))).collect();
+        // Asked once a gate: many may wait for it.
+        let behind = match self.behind.get(&gate) {
+            Some(behind) => Rc::clone(behind),
+            None => {
+                let shown = |task: TaskId| Some((task, (*shows.get(task.index())?)?));
+                let behind: Rc<Vec<(TaskId, usize)>> = Rc::new(graph.above.of(gate).filter_map(|(task, _)| shown(task)).collect());
+                self.behind.insert(gate, Rc::clone(&behind));
+                behind
+            }
+        };
         let Some((first, there)) = behind.first().copied() else { return };
         if !self.each_task {
             // One of them for all, since any could be many.
@@ -257,10 +267,10 @@ impl Gates<'_> {
             return;
         }
         let asked = graph.stage_of(to).tasks;
-        let wide = (asked.0..asked.1).filter(|task| self.chosen[*task as usize]).count();
+        let wide = (asked.1 - asked.0) as usize;
         if behind.len().saturating_mul(wide) <= SEEN_THROUGH {
-            for (task, there) in behind {
-                lines.pair(there, here, Edge::Order, task);
+            for (task, there) in behind.iter() {
+                lines.pair(*there, here, Edge::Order, *task);
             }
             return;
         }
@@ -277,7 +287,7 @@ impl Gates<'_> {
                     description: stage.description.clone(),
                 });
                 self.nodes.insert(gate, node);
-                for (task, there) in &behind {
+                for (task, there) in behind.iter() {
                     lines.pair(*there, node, Edge::Order, *task);
                 }
                 node

@@ -24,7 +24,7 @@ use crate::report::words::{self as say, Again};
 use crate::report::{Paint, Style};
 
 /// Reasons of one task that are told.
-const MOST_REASONS: usize = 8;
+const MOST_REASONS: usize = 5;
 
 /// How far causes are followed.
 const MOST_DEPTH: usize = 100;
@@ -188,8 +188,11 @@ impl<'a> Why<'a> {
             out.push_str(&shown);
         }
         if left != (0, 0) {
-            let said: Vec<String> =
-                [(left.0, "up to date"), (left.1, "not")].iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+            let said: Vec<String> = [(left.0, "up to date"), (left.1, "not up to date")]
+                .iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| format!("{n} {what}"))
+                .collect();
             out.push_str(&format!("and {} more: {}\n", left.0 + left.1, said.join(", ")));
         }
         if let Some(run) = self.seen.as_of {
@@ -323,19 +326,18 @@ impl Page<'_> {
             (None, Some(above)) if reason.reason.starts_with("input_") || reason.reason == "stamp_changed" => {
                 if let Some(good) = self.why.last_good(above) {
                     let (name, when) = (self.why.name(above), self.why.time(good.ended.0));
-                    let made = if reason.reason == "stamp_changed" { "ran" } else { "made" };
-                    said = match made {
-                        "ran" => format!("ran anew on {when} (run {})", good.run),
+                    said = match reason.reason.as_str() {
+                        "stamp_changed" => format!("ran anew on {when} (run {})", good.run),
                         _ => format!("{said}: made by {name} on {when} (run {})", good.run),
                     };
                 }
             }
             _ => {}
         }
-        if reason.reason == "failed" {
-            if let Some((text, _)) = self.last_end(id) {
-                subject = format!("its last attempt failed: {text}");
-            }
+        if reason.reason == "failed"
+            && let Some(text) = self.last_end(id)
+        {
+            subject = format!("its last attempt failed: {text}");
         }
         self.place(depth, &subject, &said, reason.place.as_deref());
         if reason.reason == "command_changed" {
@@ -355,11 +357,11 @@ impl Page<'_> {
         reason.reason == "tool_changed" && self.why.automatic(id).iter().any(|path| Some(path) == reason.what.as_ref())
     }
 
-    /// How the last attempt ended: in words, and in which run.
-    fn last_end(&self, id: TaskId) -> Option<(String, u64)> {
+    /// How the last attempt ended, in words.
+    fn last_end(&self, id: TaskId) -> Option<String> {
         let memory = self.why.seen.opened.known.task(&self.why.seen.graph.task(id).name)?;
         let end = memory.end.as_ref()?;
-        Some((say::printable(&CauseFields::of(&end.ended.cause).text).into_owned(), end.run))
+        Some(say::printable(&CauseFields::of(&end.ended.cause).text).into_owned())
     }
 
     /// What else there is to know.

@@ -200,7 +200,7 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                         let named =
                             fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
                         let key = match named {
-                            Some((field, value)) => match printed(&value) {
+                            Some((field, value)) => match printed(value) {
                                 Some(key) => key,
                                 None => {
                                     return fail(

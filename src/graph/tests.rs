@@ -208,7 +208,7 @@ fn a_stage_without_outputs_gives_a_stamp() {
         "stages:\n  load:\n    cmd: psql\n    inputs: a.csv\n  report:\n    cmd: q\n    inputs: {from: load}\n    outputs: r\n",
         &["a.csv"],
     );
-    assert_eq!(edges(&graph), ["report <- load"]);
+    assert_eq!(edges(&graph), ["report <- load stamp"]);
     assert!(matches!(graph.tasks[1].inputs[0].source, Source::Stamp(TaskId(0))));
 }
 

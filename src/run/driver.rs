@@ -821,10 +821,9 @@ impl Loop<'_, '_> {
             if let Some(saver) = &self.d.saver
                 && self.d.graph.stage_of(id).cache
                 && !record.outputs.is_empty()
+                && let Some(cache) = &self.d.cache
             {
-                if let Some(cache) = &self.d.cache {
-                    saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
-                }
+                saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
             }
             if self.d.selection.forced[id.index()] {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());

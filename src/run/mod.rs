@@ -2,6 +2,7 @@
 //! every change of outputs.
 
 pub mod bracket;
+pub mod claims;
 pub mod compare;
 pub mod disk_ground;
 pub mod driver;

@@ -482,7 +482,8 @@ impl From<StoredCache> for CacheSettings {
     }
 }
 
-fn stored_graph(reader: &Reader) -> Option<StoredGraph> {
+/// The compiled graph in a state, if there is one.
+pub fn stored_graph(reader: &Reader) -> Option<StoredGraph> {
     let bytes = reader.section(section::GRAPH).ok()??;
     postcard::from_bytes(&bytes).ok()
 }

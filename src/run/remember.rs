@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, View};
 use crate::graph::globs::Declared;
+use crate::graph::select::{everything, with_ancestors};
 use crate::graph::{Source, Tool};
 use crate::hash::Stamp;
 use crate::name::{RelPath, TaskId};
 use crate::os::process::find_program;
 use crate::pattern::Pattern;
-use crate::pipeline::spec::Runs;
 use crate::plan::decide::Verdict;
 use crate::plan::walk::Selection;
 use crate::record::cache::Cache;
@@ -38,7 +38,8 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let plain =
         Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
     let walked = look_at(&graph, opened, cache, answers, &plain);
-    let usual: Vec<bool> = graph.tasks.iter().map(|task| graph.stages[task.stage.index()].runs != Runs::Manual).collect();
+    // What a run without selectors looks at, and what that needs.
+    let usual = with_ancestors(&graph, &everything(&graph).into_iter().map(|(task, _)| task).collect::<Vec<_>>());
     let mut builder = Builder::new(opened.guard.clone());
     let account = account_now(opened);
     for (path, stamp) in &account {
@@ -47,7 +48,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     builder.graph();
     for (index, verdict) in walked.verdicts.iter().enumerate() {
         let id = TaskId(index as u32);
-        let usual = if usual[index] || selection_default(&graph, id, &usual) { USUAL } else { 0 };
+        let usual = if usual[index] { USUAL } else { 0 };
         let carried = opened.unchanged[index];
         match (verdict, &opened.fresh) {
             (Some(Verdict::UpToDate) | None, Some(old)) if carried => builder.carry(old, id, FRESH | usual),
@@ -71,18 +72,6 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let mut sections: Vec<Section> = sections.into_iter().map(Section::from).collect();
     sections.extend(opened.known.sections()?);
     Ok(sections)
-}
-
-/// A manual task that a usual one needs is looked at in every run.
-fn selection_default(graph: &crate::graph::Graph, id: TaskId, usual: &[bool]) -> bool {
-    !usual[id.index()] && {
-        let below = graph.above.ends.iter().any(|end| *end == id);
-        below
-            && crate::graph::select::with_ancestors(
-                graph,
-                &usual.iter().enumerate().filter(|(_, usual)| **usual).map(|(index, _)| TaskId(index as u32)).collect::<Vec<_>>(),
-            )[id.index()]
-    }
 }
 
 /// What the graph rests on, as it stands now: of the pipeline file and of what was looked up the stamps

@@ -29,10 +29,11 @@ use crate::record::record::Made;
 use crate::record::state::frame::{Asked, Frame, RunEnd};
 use crate::record::state::{STATE, Syncer, Writer};
 use crate::run::bracket::Output;
+use crate::run::claims;
 use crate::run::disk_ground::DiskGround;
 use crate::run::driver::{Driver, Message, Outcome, RunFault, expected, log_name, messages};
-use crate::run::exec::local::Local;
-use crate::run::exec::mark::Mark;
+use crate::run::exec::local::{Local, RECOVERY_GRACE};
+use crate::run::exec::mark::{self, Mark};
 use crate::run::exec::{Executor, Handle, Recovered};
 use crate::run::open::{Front, OpenFault, Opened, Request, front, make_own};
 use crate::run::recover::{self, Entry, Unsettled};
@@ -184,6 +185,12 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     check_missing(&graph, &walked, &opened)?;
     let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
     check_links(&graph, &opened, &selection, &fresh)?;
+    if opened.compiled {
+        let twice = claims::conflicts(&opened.site, &graph);
+        if !twice.is_empty() {
+            return Err(SessionFault::Facts(twice));
+        }
+    }
     let mut workshop = match workshop {
         Some(workshop) => workshop,
         None => {
@@ -325,11 +332,23 @@ struct RecoveredAttempt {
 fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> Result<Vec<RecoveredAttempt>, SessionFault> {
     let open: Vec<crate::record::known::Open> = opened.known.open().into_iter().cloned().collect();
     let aside = workshop.own()?.stat("aside").ok().flatten().is_some();
-    if open.is_empty() && !aside {
+    // A run without an end died; where there is no state nobody knows.
+    let lost = opened.damage.is_some() || opened.state_end.is_none();
+    let died = lost || opened.known.last_run().is_some_and(|run| run.end.is_none());
+    if open.is_empty() && !aside && !died {
         return Ok(Vec::new());
     }
     let mark = Mark::of(&opened.site.own())
         .map_err(|error| SessionFault::Own(format!("cannot look at {}: {error}", opened.site.own().display())))?;
+    if lost {
+        // Which attempts were open is lost as well: nothing of this pipeline may go on beside a new run.
+        let prefix = mark.prefix().into_bytes();
+        mark::stop_all(|found| found.starts_with(&prefix), RECOVERY_GRACE);
+    }
+    if open.is_empty() && !aside {
+        remove_scratch(&mark);
+        return Ok(Vec::new());
+    }
     let mut local = Local::new(opened.site.workspace.clone(), mark.clone(), Box::new(|_| {}));
     let asked = open.iter().map(|open| (open.attempt.clone(), open.handle.clone().map(Handle))).collect();
     let stopped: Vec<(AttemptId, usize)> = local
@@ -454,6 +473,12 @@ fn remove_scratch(mark: &Mark) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// The newest run that left a folder: where the state is lost no run takes the place of another.
+fn newest_run(own: &Beneath) -> u64 {
+    let names = own.list("runs").unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()?.parse().ok()).max().unwrap_or(0)
 }
 
 /// The tasks to look at, and how they were asked for.
@@ -683,6 +708,7 @@ fn drive(
     let graph = Arc::clone(&opened.graph);
     let site = opened.site.clone();
     let damage = opened.damage.as_ref().map(|fault| fault.to_string());
+    let lost = opened.damage.is_some() || opened.state_end.is_none();
     workshop.writer(&mut opened)?;
     opened.damage = None;
     let Workshop { own, lock, writer } = workshop;
@@ -690,7 +716,7 @@ fn drive(
         return Err(SessionFault::Own("no folder of flow's own".into()));
     };
     let began = clock.wall();
-    let number = opened.known.next_run();
+    let number = opened.known.next_run().max(if lost { newest_run(&own) + 1 } else { 0 });
     let run = RunId {
         number,
         nonce: crate::hash::Framed::new(b'R').number(began as u64).number(u64::from(std::process::id())).digest().0[..8]

@@ -51,7 +51,7 @@ pub fn find(given: Option<&str>, here: &Path) -> Result<PipelineFile, SiteFault>
 }
 
 /// A path without `.` and `..`, by its text.
-fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {

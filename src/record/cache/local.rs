@@ -22,6 +22,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::{Got, Name, Put, Store};
+use crate::disk::stamp_of;
 use crate::hash::{Digest, Stamp};
 use crate::os::beneath::{Beneath, is_gone, leads_out};
 use crate::os::copy;
@@ -269,20 +270,6 @@ impl Store for Local {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }
-    }
-}
-
-/// The stamp of what `stat` says.
-#[allow(clippy::unnecessary_cast)] // other widths on other systems
-pub fn stamp_of(stat: &rustix::fs::Stat) -> Stamp {
-    let nanoseconds = |seconds: i64, part: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(part);
-    Stamp {
-        size: stat.st_size as u64,
-        mtime: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        ctime: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        ino: stat.st_ino as u64,
-        dev: stat.st_dev as u64,
-        mode: stat.st_mode as u32,
     }
 }
 

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-pub use local::{Local, hash_file, stamp_of};
+use crate::disk::stamp_of;
+pub use local::{Local, hash_file};
 pub use memory::Memory;
 pub use saver::{OpenOutput, Saver};
 

@@ -97,6 +97,7 @@ fn outputs(dir: &Path) -> Vec<Made> {
 
 #[test]
 fn what_is_saved_comes_back() {
+    #[expect(clippy::type_complexity, reason = "two ways to make a store")]
     let stores: [fn(&Path) -> Box<dyn Store>; 2] = [|dir| Box::new(Local::open(dir).unwrap()), |_| Box::new(Memory::new())];
     for store in stores {
         let (dir, back, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::mark::{self, Mark};
 use super::protocol::{Answer, Bytes, Inbox, Order, Start, put};
 use super::{Executor, Handle, Recovered, Told};
-use crate::attempt::{Cause, Ended, Launch, Log, Usage, Wants};
+use crate::attempt::{Cause, Ended, Launch, Log, Usage, Variables, Wants};
 use crate::name::{AttemptId, RelPath};
 use crate::os::process;
 
@@ -29,7 +29,7 @@ use crate::os::process;
 pub const LAUNCH: &str = "__launch";
 
 /// How long what a dead flow left may take to end after SIGTERM.
-const RECOVERY_GRACE: Duration = Duration::from_secs(2);
+pub const RECOVERY_GRACE: Duration = Duration::from_secs(2);
 
 /// Where answers go. Called from two threads, never at once; must not block for long.
 pub type Tell = Box<dyn Fn(Told) + Send>;
@@ -49,7 +49,7 @@ struct Link {
     open: Arc<Mutex<Open>>,
     reader: Option<JoinHandle<()>>,
     /// The common variables it was told last.
-    common: Option<Arc<Vec<(Vec<u8>, Vec<u8>)>>>,
+    common: Option<Arc<Variables>>,
 }
 
 /// The attempts a launcher has.

@@ -5,6 +5,7 @@
 mod bad_days;
 mod cli;
 mod common;
+mod docs;
 mod exec;
 mod kills;
 mod pipelines;

@@ -8,13 +8,14 @@ use std::path::Path;
 use crate::common::{Got, TestDir, same};
 
 /// A workspace with a copy of a folder of this repository, without what flow made there.
-fn copy_of(folder: &str) -> TestDir {
+pub fn copy_of(folder: &str) -> TestDir {
     let dir = TestDir::new(&[]);
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &dir.path("."));
     dir
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder of this repository, without what flow made there.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -68,6 +68,11 @@ pub fn is_later(place: Place, word: &str) -> bool {
     LATER.iter().any(|(at, words)| *at == place && words.contains(&word))
 }
 
+/// All keys that come with a later version.
+pub fn all_later() -> impl Iterator<Item = (Place, &'static str)> {
+    LATER.iter().flat_map(|(place, words)| words.iter().map(|word| (*place, *word)))
+}
+
 /// What is said of anything that comes with a later version; a key in `what` stands in backquotes.
 pub fn later(what: &str) -> String {
     format!("{what} is not in this version of flow yet")

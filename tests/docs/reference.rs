@@ -96,7 +96,7 @@ fn words_of_others() -> String {
         text.push_str(&format!("\n## {heading}\n\n| instead of | write |\n|---|---|\n"));
         for (say, words) in table {
             let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-            text.push_str(&format!("| {} | {say} |\n", words.join(" ")));
+            text.push_str(&format!("| {} | {} |\n", words.join(" "), say.replace('|', "\\|")));
         }
     }
     text
@@ -158,7 +158,7 @@ fn commands_and_options_are_these() {
     }
     assert!(named.is_empty(), "no such commands: {named:?}");
     assert!(common.contains("--version") && common.contains("-V"));
-    for later in section(&text, "## Not yet").lines().flat_map(spans) {
+    for later in section(&text, "## Not yet").split(';').next().unwrap().lines().flat_map(spans) {
         assert!(line.find_subcommand(later).is_none(), "{later} is there by now");
     }
 }

@@ -13,20 +13,28 @@ use snapbox::assert::Assert;
 use super::{page, top};
 use crate::common::{Got, TestDir};
 
-/// A line without times: `0.05 s`, `3 ms`, `25 Nov 14:00`; columns with one blank between them.
+/// A line without times: `0.05 s`, `3 ms`, `25 Nov 14:00`, `2026-11-25`, what was saved; columns with one blank between
+/// them.
 fn timeless(line: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
         let bare = word.trim_end_matches([',', ')', ':']);
-        let is_number = |word: Option<&&str>| word.is_some_and(|word| word.parse::<f64>().is_ok());
+        let is_number = |word: Option<&String>| word.is_some_and(|word| word.parse::<f64>().is_ok());
         if ["s", "ms", "min"].contains(&bare) && is_number(words.last()) {
             words.pop();
-            words.push("TIME");
+            match words.last().map(String::as_str) {
+                Some("(saved") => drop(words.pop()),
+                _ => words.push("TIME".into()),
+            }
         } else if bare.len() == 5 && bare.as_bytes()[2] == b':' && words.len() >= 2 && is_number(words.get(words.len() - 2)) {
             words.truncate(words.len() - 2);
-            words.push("DATE");
+            words.push("DATE".into());
+        } else if let Some((before, after)) = word.split_once("/kept/")
+            && after.len() > 10
+        {
+            words.push(format!("{before}/kept/DATE{}", &after[10..]));
         } else {
-            words.push(word);
+            words.push(word.to_owned());
         }
     }
     words.join(" ")
@@ -148,6 +156,8 @@ fn examples() {
 fn times_do_not_count() {
     assert_eq!(timeless(" ran   clean@city=sf   0.04 s"), "ran clean@city=sf TIME");
     assert_eq!(timeless("weather  ·  last run 25 Nov 14:00, fine after 0.07 s"), "weather · last run DATE fine after TIME");
+    assert_eq!(timeless(" p: 1 restored in 0.03 s (saved 0.14 s)"), "p: 1 restored in TIME");
+    assert_eq!(timeless("as .flow/kept/2026-11-25-changed/a"), "as .flow/kept/DATE-changed/a");
     assert!(fits(" ran a 1 ms\n ran b 2 ms\n p: 2 ran in 3 ms\n", " ran b 9 s\n ran a 1 s\n p: 2 ran in 1 s\n\n"));
     assert!(fits("a\nb\nc\n", "…\nc\n") && !fits("a\nb\n", "…\nc\n") && !fits("a\nb\n", "b\n"));
 }

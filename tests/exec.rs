@@ -138,7 +138,7 @@ fn ends_are_told_as_they_are() {
     assert_eq!(rig.run_shell("kill -TERM $$"), Cause::Signal(15));
     let launch = rig.launch("t", &["samtolls"]);
     assert_eq!(rig.run(launch).cause, Cause::NotStarted("command not found: samtolls".into()));
-    let launch = rig.launch("t", &["true"]);
+    let launch = rig.launch("t", &["sleep", "0.05"]);
     let ended = rig.run(launch);
     assert_eq!(ended.cause, Cause::Success);
     assert!(ended.usage.read.is_some() && ended.usage.written.is_some());

@@ -348,7 +348,9 @@ impl Loop<'_, '_> {
             while let Some(input) = self.inputs.pop_front() {
                 let mut out = Vec::new();
                 self.scheduler.step(self.d.clock.monotonic(), input, &mut out);
-                self.actions.extend(out);
+                // A free slot is filled before anything else is looked at: what is started runs meanwhile.
+                let (first, rest): (Vec<Action>, Vec<Action>) = out.into_iter().partition(|action| matches!(action, Action::Launch(..)));
+                self.actions.extend(first.into_iter().chain(rest));
                 while let Some(action) = self.actions.pop_front() {
                     self.act(action);
                 }
@@ -599,6 +601,16 @@ impl Loop<'_, '_> {
         for output in &outputs {
             self.d.disk.memo().forget(&output.path);
         }
+        self.active.insert(id, Active { attempt: attempt.clone(), begun: true, open, slot, record: None, ended: None, log: None });
+        let prepared = self.prepared(id, &attempt, slot, late);
+        let refused = match prepared {
+            Ok(launch) => {
+                self.d.executor.submit(vec![launch]);
+                None
+            }
+            Err(words) => Some(words),
+        };
+        // Told while the command starts.
         let fields = TaskStarted {
             task: self.fields(id),
             attempt: u32::from(n),
@@ -608,10 +620,8 @@ impl Loop<'_, '_> {
             slots: self.d.graph.stage_of(id).wants.slots.min(self.d.jobs),
         };
         self.say(Event::TaskStarted(fields));
-        self.active.insert(id, Active { attempt: attempt.clone(), begun: true, open, slot, record: None, ended: None, log: None });
-        match self.prepared(id, &attempt, slot, late) {
-            Ok(launch) => self.d.executor.submit(vec![launch]),
-            Err(words) => self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() }),
+        if let Some(words) = refused {
+            self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
         }
     }
 

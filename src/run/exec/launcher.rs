@@ -49,6 +49,9 @@ const UNSURE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer that nobody waits for may stay here, to be sent with others.
 const LAZY: Duration = Duration::from_millis(20);
+/// Of an attempt shorter than this nobody knows how many bytes it read and wrote.
+const BRIEF: Duration = Duration::from_millis(20);
+
 /// How often long running commands are looked after: orphans that ended, logs that grew.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -446,7 +449,8 @@ impl Launcher {
         }
         let pid = running.pid.as_raw_pid();
         // Its counters are there until it is reaped.
-        let disk = process::disk_bytes(pid);
+        // Of what ended at once nobody will ask, and asking would cost as much as the rest.
+        let disk = if running.started.elapsed() < BRIEF { None } else { process::disk_bytes(pid) };
         let used = wait4::try_wait4_pid(pid as u32);
         let wall = running.exited.map_or_else(|| running.started.elapsed(), |exit| exit.wall);
         let mut usage = Usage { wall, read: disk.map(|d| d.0), written: disk.map(|d| d.1), ..Usage::default() };

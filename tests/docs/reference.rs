@@ -192,6 +192,56 @@ fn interpreters_are_these() {
     assert_eq!(rest.lines().flat_map(spans).collect::<Vec<_>>(), WRAPPERS.iter().map(|known| known.0).collect::<Vec<_>>());
 }
 
+/// The fields of objects in a value, all the way down; the names of axes are the user's.
+fn fields(value: &serde_json::Value, into: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                into.insert(name.clone());
+                if name != "axes" {
+                    fields(value, into);
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| fields(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn fields_of_json_are_named() {
+    let text = page("docs/reference/json.md");
+    let mut named: BTreeSet<String> = prose(&text).into_iter().flat_map(spans).map(str::to_owned).collect();
+    // What stands in the examples of how an object begins.
+    named.extend(text.lines().filter(|line| line.starts_with("    {")).flat_map(|line| line.split('"').map(str::to_owned)));
+    let dir = crate::pipelines::copy_of("pipelines");
+    let mut seen = BTreeSet::new();
+    let mut ask = |args: &[&str]| {
+        let got = dir.flow(&[args, &["--json"]].concat());
+        for line in got.out.lines() {
+            fields(&serde_json::from_str(line).unwrap(), &mut seen);
+        }
+    };
+    ask(&["run", "weather.yaml"]);
+    dir.edit("weather/sf-temps.csv", "47.8,2010/01/01 00:00:00", "mild,2010/01/01 00:00:00");
+    dir.write("out/weather/clean/seattle.csv", "mine\n");
+    for listing in [
+        &["plan", "weather.yaml"][..],
+        &["why", "weather.yaml", "report"],
+        &["run", "weather.yaml"],
+        &["status", "weather.yaml"],
+        &["graph", "weather.yaml"],
+        &["log", "weather.yaml", "clean@city=sf"],
+        &["resume", "weather.yaml"],
+    ] {
+        ask(listing);
+    }
+    dir.edit("weather.yaml", "year: 2010", "yaer: 2010");
+    ask(&["check", "weather.yaml"]);
+    let missing: Vec<&String> = seen.iter().filter(|field| !named.contains(*field)).collect();
+    assert!(missing.is_empty() && seen.len() > 80, "{missing:?} of {}", seen.len());
+}
+
 #[test]
 fn files_of_a_run_are_named() {
     let text = page("docs/reference/files.md");

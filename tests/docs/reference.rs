@@ -111,6 +111,17 @@ fn words_of_other_tools_are_named() {
 }
 
 #[test]
+fn hints_name_commands_that_are_there() {
+    let line = CommandLine::command();
+    for foreign in words::all_foreign() {
+        for command in spans(foreign.say).filter_map(|span| span.strip_prefix("flow ")) {
+            let name = command.split(' ').next().unwrap();
+            assert!(line.find_subcommand(name).is_some(), "`{}`: {}", foreign.word, foreign.say);
+        }
+    }
+}
+
+#[test]
 fn filters_are_named() {
     let text = page("docs/reference/language.md");
     let text = section(&text, "## Templates");

@@ -1,8 +1,8 @@
 //! What is remembered of tasks and runs: the block and the frames of `state`, replayed.
 //!
 //! Owns the meaning of frames. Records stay in the file and are read when asked for. Must hold: what a
-//! run has applied while it went on is what another process reads afterwards; of another boot only what
-//! was synced is believed.
+//! run has applied while it went on is what another process reads afterwards, from the frames or from
+//! a new block; of another boot only what was synced in that boot is believed.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{Asked, At, End, Frame, RunEnd};
+use crate::record::state::frame::{Asked, At, Brief, End, Frame, RunEnd};
 use crate::record::state::{Reader, StateFault};
 
 /// The section with what is remembered of tasks and runs.
@@ -64,12 +64,49 @@ pub struct Memory {
     pub good_run: u64,
     /// How long its last good execution took.
     pub duration: Option<Duration>,
-    /// Its stamps are believed in another boot too.
-    pub synced: bool,
+    /// How far the stamps of what stands are believed.
+    pub stamps: Stamps,
+}
+
+/// How far the stamps of a record are believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stamps {
+    /// Written in the boot of the newest run, by the frame that ends here (0: it is in the block).
+    /// Believed in that boot, and in others once a SYNCED frame of that boot covers it.
+    Recent(u64),
+    /// Believed in any boot.
+    Synced,
+    /// Written in an earlier boot which never said that it was on the disk. A sync of a later boot says
+    /// nothing of it.
+    Doubted,
+}
+
+impl Default for Stamps {
+    fn default() -> Stamps {
+        Stamps::Recent(0)
+    }
+}
+
+impl Stamps {
+    /// What is left when all that is synced reaches up to here: for good, or if the boot goes on.
+    fn settled(self, covered: Option<u64>) -> Stamps {
+        match self {
+            Stamps::Recent(end) if covered.is_some_and(|covered| end <= covered) => Stamps::Synced,
+            other => other,
+        }
+    }
+
+    /// The same, seen from another boot.
+    fn left_behind(self, covered: Option<u64>) -> Stamps {
+        match self.settled(covered) {
+            Stamps::Recent(_) => Stamps::Doubted,
+            other => other,
+        }
+    }
 }
 
 /// An attempt that was open when the file was read.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Open {
     /// Which.
     pub attempt: AttemptId,
@@ -103,6 +140,7 @@ pub struct RunMemory {
 struct Stored {
     boot: String,
     tasks: Vec<(TaskName, Memory)>,
+    open: Vec<Open>,
     last_run: Option<RunMemory>,
     answers: Vec<(String, Digest, u64)>,
 }
@@ -115,10 +153,14 @@ pub struct Known {
     open: HashMap<TaskName, Open>,
     last_run: Option<RunMemory>,
     answers: HashMap<String, (Digest, u64)>,
-    /// The boot the frames being replayed were written in.
+    /// The boot the newest run was or is in.
     boot: String,
     /// The boot of this process.
     here: String,
+    /// Up to where what was written in [`Known::boot`] is on the disk; `None`: nobody said.
+    covered: Option<u64>,
+    /// How far stamps in the block are believed that belong to no task.
+    block: Stamps,
     by_key: Option<HashMap<Key, Vec<TaskName>>>,
     /// Tasks that frames behind the block speak of.
     touched: HashSet<TaskName>,
@@ -136,33 +178,39 @@ impl Known {
     pub fn load(reader: &Reader, boot: &str) -> Result<(Known, u64), StateFault> {
         let mut known = Known { file: Some(reader.file()), ..Known::new(boot) };
         if let Some(bytes) = reader.section(MEMORY)? {
-            let stored: Stored =
-                postcard::from_bytes(&bytes).map_err(|_| StateFault::Damaged { path: "state".into(), what: "memory of tasks" })?;
-            let base = reader.place(RECORDS).map_or(0, |(offset, _)| offset);
-            let moved = |at: Option<At>| at.map(|at| At { offset: at.offset + base, ..at });
+            let damaged = || StateFault::Damaged { path: "state".into(), what: "memory of tasks" };
+            let stored: Stored = postcard::from_bytes(&bytes).map_err(|_| damaged())?;
+            let (base, room) = reader.place(RECORDS).unwrap_or((0, 0));
+            let moved = |at: Option<At>| match at {
+                Some(at) if at.end() <= room => Ok(Some(At { offset: at.offset + base, ..at })),
+                Some(_) => Err(damaged()),
+                None => Ok(None),
+            };
             known.boot = stored.boot;
             known.last_run = stored.last_run;
+            known.open = stored.open.into_iter().map(|open| (open.attempt.task.clone(), open)).collect();
             known.answers = stored.answers.into_iter().map(|(command, answer, run)| (command, (answer, run))).collect();
-            known.tasks = stored
-                .tasks
-                .into_iter()
-                .map(|(name, memory)| {
-                    let memory = Memory { good: moved(memory.good), spoilt: moved(memory.spoilt), ..memory };
-                    (name, memory)
-                })
-                .collect();
+            known.tasks.reserve(stored.tasks.len());
+            for (name, memory) in stored.tasks {
+                let memory = Memory { good: moved(memory.good)?, spoilt: moved(memory.spoilt)?, ..memory };
+                known.tasks.insert(name, memory);
+            }
         }
-        let mut frames = Vec::new();
-        let end = reader.frames(|frame, offset, record| frames.push((frame, offset, record)))?;
-        for (frame, _, record) in &frames {
-            known.apply(frame, *record);
-        }
-        known.changed = !frames.is_empty();
+        let mut changed = false;
+        let end = reader.frames(|frame, _, told| {
+            changed = true;
+            known.take(&frame, told);
+        })?;
+        known.changed = changed;
         Ok((known, end))
     }
 
-    /// Takes a frame in: one that was read, or one that was just written.
+    /// Takes in a frame that was just written; `record`: where its record is.
     pub fn apply(&mut self, frame: &Frame, record: Option<At>) {
+        self.take(frame, record.zip(frame.record().map(Brief::of)));
+    }
+
+    fn take(&mut self, frame: &Frame, told: Option<(At, Brief)>) {
         self.changed = true;
         if let Frame::Started { task, .. }
         | Frame::Done { task, .. }
@@ -176,6 +224,11 @@ impl Known {
         match frame {
             Frame::RunStarted { run, boot, at, asked } => {
                 if *boot != self.boot {
+                    let covered = self.covered.take();
+                    for memory in self.tasks.values_mut() {
+                        memory.stamps = memory.stamps.left_behind(covered);
+                    }
+                    self.block = self.block.left_behind(covered);
                     self.boot = boot.clone();
                 }
                 self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None });
@@ -195,8 +248,8 @@ impl Known {
                     open.handle = Some(handle.clone());
                 }
             }
-            Frame::Done { task, n, log, record: whole, .. } => self.done(task, *n, log, whole.as_deref(), record, None),
-            Frame::Spoilt { task, n, inputs, log, record: whole } => self.done(task, *n, log, whole.as_deref(), record, Some(inputs)),
+            Frame::Done { task, n, log, .. } => self.done(task, *n, log, told, None),
+            Frame::Spoilt { task, n, inputs, log, .. } => self.done(task, *n, log, told, Some(inputs)),
             Frame::Failed { task, n, ended, at, log } => {
                 let run = self.run_number();
                 let memory = self.tasks.entry(task.clone()).or_default();
@@ -215,9 +268,9 @@ impl Known {
             Frame::Answered { command, answer, run } => {
                 self.answers.insert(command.clone(), (*answer, *run));
             }
-            Frame::Synced { .. } => {
-                for memory in self.tasks.values_mut() {
-                    memory.synced = true;
+            Frame::Synced { boot, up_to } => {
+                if *boot == self.boot {
+                    self.covered = self.covered.max(Some(*up_to));
                 }
             }
             Frame::RunEnded { run, state, exit, at } => {
@@ -228,50 +281,30 @@ impl Known {
         }
     }
 
-    fn done(
-        &mut self,
-        task: &TaskName,
-        n: u16,
-        log: &Option<String>,
-        whole: Option<&Record>,
-        at: Option<At>,
-        spoilt: Option<&Vec<RelPath>>,
-    ) {
-        // While a run goes on the record is at hand; at a replay it is read for its few numbers.
-        let read;
-        let record = match (whole, at) {
-            (Some(record), _) => record,
-            (None, Some(at)) => match self.read(at) {
-                Ok(record) => {
-                    read = record;
-                    &read
-                }
-                Err(_) => return,
-            },
-            (None, None) => return,
-        };
+    fn done(&mut self, task: &TaskName, n: u16, log: &Option<String>, told: Option<(At, Brief)>, spoilt: Option<&Vec<RelPath>>) {
+        let Some((at, brief)) = told else { return };
         let run = self.run_number();
         self.open.remove(task);
         let memory = self.tasks.entry(task.clone()).or_default();
-        memory.end = Some(End { run, n, at: record.at, ended: record.ended.clone(), log: log.clone() });
-        memory.synced = false;
+        memory.end = Some(End { run, n, at: brief.at, ended: brief.ended.clone(), log: log.clone() });
+        memory.stamps = Stamps::Recent(at.end());
         match spoilt {
             Some(inputs) => {
                 memory.last = Last::Spoilt;
-                memory.spoilt = at;
+                memory.spoilt = Some(at);
                 memory.spoilt_by = inputs.clone();
             }
             None => {
                 memory.last = Last::Well;
-                memory.good = at;
-                memory.key = Some(record.key);
+                memory.good = Some(at);
+                memory.key = Some(brief.key);
                 memory.spoilt = None;
                 memory.spoilt_by = Vec::new();
-                memory.good_at = record.at;
+                memory.good_at = brief.at;
                 memory.good_run = run;
-                memory.duration = Some(record.ended.usage.wall);
+                memory.duration = Some(brief.ended.usage.wall);
                 if let Some(by_key) = &mut self.by_key {
-                    by_key.entry(record.key).or_default().push(task.clone());
+                    by_key.entry(brief.key).or_default().push(task.clone());
                 }
             }
         }
@@ -299,9 +332,9 @@ impl Known {
     /// A record.
     pub fn read(&self, at: At) -> io::Result<Record> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("no state to read a record from"))?;
-        let mut bytes = vec![0; at.length as usize];
-        file.read_exact_at(&mut bytes, at.offset)?;
-        postcard::from_bytes(&bytes).map_err(|_| io::Error::other("a record in the state is damaged"))
+        let mut bytes = Vec::new();
+        read_record(file, at, &mut bytes)?;
+        postcard::from_bytes(&bytes).map_err(|_| damaged_record())
     }
 
     /// What stands at a task's outputs as far as is known: of its spoilt result, else of its last good.
@@ -312,9 +345,27 @@ impl Known {
         }
     }
 
-    /// Whether the stamps of a task's record are believed: of this boot, or synced.
+    /// Whether the stamps of what stands at a task's outputs are believed: of this boot, or synced.
     pub fn believed(&self, memory: &Memory) -> bool {
-        memory.synced || self.boot == self.here
+        self.believes(memory.stamps)
+    }
+
+    /// Whether the stamps that the block holds beside those of records are believed.
+    pub fn believes_block(&self) -> bool {
+        self.believes(self.block)
+    }
+
+    /// Whether they will be in another boot.
+    pub fn block_is_synced(&self) -> bool {
+        self.block.settled(self.covered) == Stamps::Synced
+    }
+
+    fn believes(&self, stamps: Stamps) -> bool {
+        match stamps.settled(self.covered) {
+            Stamps::Synced => true,
+            Stamps::Recent(_) => self.boot == self.here,
+            Stamps::Doubted => false,
+        }
     }
 
     /// Tasks whose last good record has this key.
@@ -396,22 +447,36 @@ impl Known {
         self.by_key = None;
     }
 
-    /// Everything for a new block: the bytes of records are copied as they are.
+    /// Everything for a new block, which is written in this boot: the bytes of records are copied as
+    /// they are. One that cannot be read any more is left out, and its task has none.
     pub fn sections(&self) -> io::Result<Vec<(u32, Vec<u8>)>> {
         let mut records = Vec::new();
         let mut tasks: Vec<(TaskName, Memory)> = Vec::with_capacity(self.tasks.len());
-        let mut names: Vec<&TaskName> = self.tasks.keys().collect();
-        names.sort();
-        for name in names {
-            let mut memory = self.tasks[name].clone();
+        let same_boot = self.boot == self.here;
+        let mut by_name: Vec<(&TaskName, &Memory)> = self.tasks.iter().collect();
+        by_name.sort_by(|a, b| a.0.cmp(b.0));
+        for (name, memory) in by_name {
+            let mut memory = memory.clone();
             memory.good = self.copied(memory.good, &mut records)?;
             memory.spoilt = self.copied(memory.spoilt, &mut records)?;
+            if memory.good.is_none() {
+                memory.key = None;
+            }
+            memory.stamps = match same_boot {
+                true => memory.stamps.settled(self.covered),
+                false => memory.stamps.left_behind(self.covered),
+            };
+            if let Stamps::Recent(end) = &mut memory.stamps {
+                // Any sync of this boot from now on covers the block.
+                *end = 0;
+            }
             tasks.push((name.clone(), memory));
         }
         let mut answers: Vec<(String, Digest, u64)> =
             self.answers.iter().map(|(command, (answer, run))| (command.clone(), *answer, *run)).collect();
         answers.sort();
-        let stored = Stored { boot: self.boot.clone(), tasks, last_run: self.last_run.clone(), answers };
+        let open = self.open().into_iter().cloned().collect();
+        let stored = Stored { boot: self.here.clone(), tasks, open, last_run: self.last_run.clone(), answers };
         Ok(vec![(MEMORY, postcard::to_stdvec(&stored).map_err(io::Error::other)?), (RECORDS, records)])
     }
 
@@ -419,8 +484,35 @@ impl Known {
         let Some(at) = at else { return Ok(None) };
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("no state to copy a record from"))?;
         let from = records.len();
-        records.resize(from + at.length as usize, 0);
-        file.read_exact_at(&mut records[from..], at.offset)?;
-        Ok(Some(At { offset: from as u64, length: at.length }))
+        match read_record(file, at, records) {
+            Ok(()) => Ok(Some(At { offset: from as u64, ..at })),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                records.truncate(from);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
+
+/// Appends the bytes of a record.
+fn read_record(file: &File, at: At, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let from = bytes.len();
+    bytes.resize(from + at.length as usize, 0);
+    let into = bytes.get_mut(from..).unwrap_or_default();
+    file.read_exact_at(into, at.offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => damaged_record(),
+        _ => error,
+    })?;
+    if crc32c::crc32c(into) != at.crc {
+        return Err(damaged_record());
+    }
+    Ok(())
+}
+
+fn damaged_record() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a record in the state is damaged")
+}
+
+#[cfg(test)]
+mod tests;

@@ -68,9 +68,31 @@ pub struct Member {
     /// Path below the folder, `/` between the parts.
     pub name: String,
     /// What it is; [`Tree::Folder`] has no members of its own here, they are listed beside it.
+    #[serde(deserialize_with = "leaf")]
     pub what: Tree,
     /// Its stamp.
     pub stamp: Stamp,
+}
+
+/// Reads what a member is: a folder without members, so that no bytes, whoever wrote them, make a tree
+/// of more than two levels.
+fn leaf<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
+    /// Nothing can be read as this.
+    #[derive(Deserialize)]
+    enum Nothing {}
+    #[derive(Deserialize)]
+    enum Leaf {
+        File { digest: Digest, executable: bool, bytes: u64 },
+        Link(String),
+        Folder(Vec<Nothing>),
+        Absent,
+    }
+    Ok(match Leaf::deserialize(from)? {
+        Leaf::File { digest, executable, bytes } => Tree::File { digest, executable, bytes },
+        Leaf::Link(text) => Tree::Link(text),
+        Leaf::Folder(members) => Tree::Folder(members.into_iter().map(|nothing| match nothing {}).collect()),
+        Leaf::Absent => Tree::Absent,
+    })
 }
 
 impl Tree {
@@ -114,5 +136,31 @@ impl Tree {
             Tree::Folder(members) => members.iter().map(|member| member.what.bytes()).sum(),
             Tree::Link(_) | Tree::Absent => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(what: Tree) -> Member {
+        Member { name: "m".into(), what, stamp: Stamp::default() }
+    }
+
+    #[test]
+    fn a_member_is_read_as_it_was_written_and_holds_nothing() {
+        let digest = Digest::of(b"x");
+        let flat = [Tree::File { digest, executable: true, bytes: 3 }, Tree::Link("a/b".into()), Tree::Folder(Vec::new()), Tree::Absent];
+        for what in flat {
+            let tree = Tree::Folder(vec![member(what)]);
+            let bytes = postcard::to_stdvec(&tree).unwrap();
+            assert_eq!(postcard::from_bytes::<Tree>(&bytes).unwrap(), tree);
+        }
+        // Nested without end, as only a stranger would write it: refused before the stack is used up.
+        let mut deep = Vec::new();
+        for _ in 0..1_000_000 {
+            deep.extend([2, 1, 0]);
+        }
+        assert!(postcard::from_bytes::<Tree>(&deep).is_err());
     }
 }

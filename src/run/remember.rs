@@ -4,12 +4,15 @@
 //! decision, asked again with what stands now. Must hold: only final stamps are kept; what was not
 //! looked at keeps what was known of it.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, View};
 use crate::graph::{Source, Tool};
+use crate::hash::{Digest, Stamp};
 use crate::name::{RelPath, TaskId};
+use crate::os::beneath::Beneath;
 use crate::os::process::find_program;
 use crate::pattern::Pattern;
 use crate::pipeline::spec::Runs;
@@ -17,6 +20,7 @@ use crate::plan::decide::Verdict;
 use crate::plan::walk::Selection;
 use crate::record::cache::Cache;
 use crate::record::record::Tree;
+use crate::record::state::Reader;
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
 use crate::run::open::{KeptDigest, Opened, StoredCache, StoredGraph};
@@ -59,7 +63,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let mut sections = fresh.sections();
     let stored = StoredGraph { graph: (*graph).clone(), account, cache: StoredCache::from(&opened.cache) };
     sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
-    sections.push((section::DIGESTS, digests(&disk)?));
+    sections.push((section::DIGESTS, digests(opened)?));
     sections.extend(opened.known.sections()?);
     Ok(sections)
 }
@@ -156,14 +160,26 @@ fn glob(builder: &mut Builder, disk: &Disk, pattern: &str, exclude: &[String]) -
     found.paths.iter().all(|path| see(builder, disk, path, View::Input)) && found.settled
 }
 
-/// Digests of files by path and stamp, as far as they are final.
-fn digests(disk: &Disk) -> io::Result<Vec<u8>> {
+/// Digests of files by path and stamp, as far as they are final. In another boot those are believed
+/// that stood in the last `state` too and were synced since.
+fn digests(opened: &Opened) -> io::Result<Vec<u8>> {
+    let synced = synced_before(opened);
     let mut kept: Vec<KeptDigest> = Vec::new();
-    disk.memo().each(|path, known| {
+    opened.disk.memo().each(|path, known| {
         if known.settled {
-            kept.push((path.clone(), known.stamp, known.digest, false));
+            let before = synced.get(path) == Some(&(known.stamp, known.digest));
+            kept.push((path.clone(), known.stamp, known.digest, before));
         }
     });
     kept.sort_by(|a, b| a.0.cmp(&b.0));
     postcard::to_stdvec(&kept).map_err(io::Error::other)
+}
+
+/// What the `state` that is about to be replaced holds and is on the disk for sure. A state that
+/// cannot be read has nothing.
+fn synced_before(opened: &Opened) -> HashMap<RelPath, (Stamp, Digest)> {
+    let whole = opened.known.block_is_synced();
+    let read = || Reader::open(&Beneath::open(&opened.site.own()).ok()?).ok()??.section(section::DIGESTS).ok()?;
+    let kept = read().and_then(|bytes| postcard::from_bytes::<Vec<KeptDigest>>(&bytes).ok()).unwrap_or_default();
+    kept.into_iter().filter(|(.., synced)| whole || *synced).map(|(path, stamp, digest, _)| (path, (stamp, digest))).collect()
 }

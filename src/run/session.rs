@@ -767,6 +767,9 @@ fn drive(
         opened.known.apply(&frame, at);
     }
     state.stop();
+    if let Some(frame) = state.synced() {
+        opened.known.apply(&frame, None);
+    }
     let ran = ran?;
     if let Some(last) = opened.known.last_run_mut() {
         last.asked.forced_done.extend(ran.forced_done.iter().cloned());

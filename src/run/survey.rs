@@ -213,7 +213,12 @@ impl Survey for Sight<'_> {
         let name = &self.graph.task(id).name;
         let Some(memory) = self.known.task(name) else { return Ok(Remembered::default()) };
         let good = match memory.good {
-            Some(at) => Some(Arc::new(self.known.read(at).map_err(|error| format!("cannot read the record of `{name}`: {error}"))?)),
+            Some(at) => match self.known.read(at) {
+                Ok(record) => Some(Arc::new(record)),
+                // Damaged: as if there were none.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+                Err(error) => return Err(format!("cannot read the record of `{name}`: {error}")),
+            },
             None => None,
         };
         let last = match memory.last {

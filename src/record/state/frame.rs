@@ -5,6 +5,8 @@
 //! torn or garbled one is seen to be so; the bytes of a record in a frame are those of a record in the
 //! block, so that compaction copies them.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Ended, Usage};
@@ -59,7 +61,7 @@ pub enum Frame {
         how: How,
         /// Its log, relative to the pipeline's folder.
         log: Option<String>,
-        /// Attempts it took that failed before.
+        /// What was made.
         #[serde(skip)]
         record: Option<Box<Record>>,
     },
@@ -117,8 +119,10 @@ pub enum Frame {
         /// In which run.
         run: u64,
     },
-    /// Everything before the frame that ends here is on the disk, data and all.
+    /// Everything written in this boot before the frame that ends here is on the disk, data and all.
     Synced {
+        /// The boot. It says nothing of what an earlier one wrote: that may have been lost with it.
+        boot: String,
         /// Offset in the file.
         up_to: u64,
     },
@@ -189,6 +193,9 @@ pub struct Asked {
 /// Bytes before a frame's payload: length, kind, checksum.
 pub const HEAD: usize = 9;
 
+/// The one kind of frame.
+const KIND: u8 = 1;
+
 /// Longest payload that is believed.
 const LONGEST: usize = 1 << 30;
 
@@ -199,22 +206,66 @@ pub struct At {
     pub offset: u64,
     /// Bytes.
     pub length: u32,
+    /// Their checksum: a record is read long after its frame or section was checked.
+    pub crc: u32,
 }
 
-/// A frame's bytes, and where in them its record is.
-pub fn encode(frame: &Frame) -> Result<(Vec<u8>, Option<At>), postcard::Error> {
-    let head = postcard::to_stdvec(frame)?;
-    let record = match frame {
-        Frame::Done { record: Some(record), .. } | Frame::Spoilt { record: Some(record), .. } => postcard::to_stdvec(record.as_ref())?,
-        _ => Vec::new(),
-    };
-    let mut bytes = Vec::with_capacity(HEAD + 4 + head.len() + record.len());
-    bytes.extend(((4 + head.len() + record.len()) as u32).to_le_bytes());
-    bytes.push(1);
+impl At {
+    /// Where the frame ends whose record this is.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.length))
+    }
+}
+
+/// What a replay needs of a record, so that it reads none.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Brief {
+    /// Its key.
+    pub key: Key,
+    /// When the execution ended, in nanoseconds since 1970.
+    pub at: i64,
+    /// How, and what it used.
+    pub ended: Ended,
+}
+
+impl Brief {
+    /// Of this record.
+    pub fn of(record: &Record) -> Brief {
+        Brief { key: record.key, at: record.at, ended: record.ended.clone() }
+    }
+}
+
+impl Frame {
+    /// The record it carries in memory. One that was read from the file has none.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Frame::Done { record, .. } | Frame::Spoilt { record, .. } => record.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// A frame's bytes, and where in them its record is. The head is the frame and, if there is a
+/// record, its brief; the record follows.
+pub fn encode(frame: &Frame) -> io::Result<(Vec<u8>, Option<At>)> {
+    let mut head = postcard::to_stdvec(frame).map_err(io::Error::other)?;
+    let mut record = Vec::new();
+    if let Some(whole) = frame.record() {
+        head.extend(postcard::to_stdvec(&Brief::of(whole)).map_err(io::Error::other)?);
+        record = postcard::to_stdvec(whole).map_err(io::Error::other)?;
+    }
+    let length = 4 + head.len() + record.len();
+    if length > LONGEST {
+        // It would be written and never read: everything behind it would be lost.
+        return Err(io::Error::other(format!("a record of {length} bytes is more than the state can hold ({LONGEST})")));
+    }
+    let mut bytes = Vec::with_capacity(HEAD + length);
+    bytes.extend((length as u32).to_le_bytes());
+    bytes.push(KIND);
     bytes.extend([0; 4]);
     bytes.extend((head.len() as u32).to_le_bytes());
     bytes.extend(&head);
-    let at = (!record.is_empty()).then(|| At { offset: bytes.len() as u64, length: record.len() as u32 });
+    let at = (!record.is_empty()).then(|| At { offset: bytes.len() as u64, length: record.len() as u32, crc: crc32c::crc32c(&record) });
     bytes.extend(&record);
     let crc = checksum(&bytes);
     bytes[5..HEAD].copy_from_slice(&crc.to_le_bytes());
@@ -223,37 +274,54 @@ pub fn encode(frame: &Frame) -> Result<(Vec<u8>, Option<At>), postcard::Error> {
 
 /// The checksum of a frame: of its length, its kind and its payload.
 fn checksum(bytes: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&bytes[..5]);
+    let crc = crc32c::crc32c(bytes.get(..5).unwrap_or_default());
     crc32c::crc32c_append(crc, bytes.get(HEAD..).unwrap_or_default())
 }
 
 /// What the bytes at an offset are.
 #[derive(Debug)]
 pub enum Decoded {
-    /// A frame, its whole length, and where its record is (offset from the frame's start).
-    Whole(Box<Frame>, usize, Option<At>),
+    /// A frame, its whole length, and where its record is (offset from the frame's start) with what a
+    /// replay needs of it.
+    Whole(Box<Frame>, usize, Option<(At, Brief)>),
     /// Nothing whole: the end, or a torn tail.
     Torn,
+    /// Whole as it was written, and not of this form: not to be cut off by a flow that cannot read it.
+    Foreign,
 }
 
 /// Reads the frame at the start of some bytes.
 pub fn decode(bytes: &[u8]) -> Decoded {
     let (Some(length), Some(crc)) = (word(bytes, 0), word(bytes, 5)) else { return Decoded::Torn };
     let length = length as usize;
-    if !(4..=LONGEST).contains(&length) || bytes.get(4) != Some(&1) {
+    if !(4..=LONGEST).contains(&length) {
         return Decoded::Torn;
     }
     let Some(whole) = bytes.get(..HEAD + length) else { return Decoded::Torn };
     if checksum(whole) != crc {
         return Decoded::Torn;
     }
-    let Some(head) = word(whole, HEAD) else { return Decoded::Torn };
+    content(whole).unwrap_or(Decoded::Foreign)
+}
+
+/// A frame whose checksum is right.
+fn content(whole: &[u8]) -> Option<Decoded> {
+    if whole.get(4) != Some(&KIND) {
+        return None;
+    }
     let start = HEAD + 4;
-    let Some(head_bytes) = whole.get(start..start + head as usize) else { return Decoded::Torn };
-    let Ok(frame) = postcard::from_bytes::<Frame>(head_bytes) else { return Decoded::Torn };
-    let record = start + head as usize;
-    let at = (record < whole.len()).then(|| At { offset: record as u64, length: (whole.len() - record) as u32 });
-    Decoded::Whole(Box::new(frame), whole.len(), at)
+    let record_at = start.checked_add(word(whole, HEAD)? as usize)?;
+    let (frame, rest) = postcard::take_from_bytes::<Frame>(whole.get(start..record_at)?).ok()?;
+    let record = whole.get(record_at..)?;
+    let told = match (record.is_empty(), rest.is_empty()) {
+        (true, true) => None,
+        (false, false) => {
+            let at = At { offset: record_at as u64, length: record.len() as u32, crc: crc32c::crc32c(record) };
+            Some((at, postcard::from_bytes::<Brief>(rest).ok()?))
+        }
+        _ => return None,
+    };
+    Some(Decoded::Whole(Box::new(frame), whole.len(), told))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::os::beneath::{Beneath, is_gone};
 
-pub use frame::{At, Frame};
+pub use frame::{At, Brief, Frame};
 pub use write::{Syncer, Writer};
 
 /// The file's name.
@@ -85,20 +85,15 @@ pub struct Reader {
 impl Reader {
     /// Opens the state of a pipeline's folder; `None`: there is none.
     pub fn open(folder: &Beneath) -> Result<Option<Reader>, StateFault> {
-        let io = |source| StateFault::Io { path: STATE.into(), source };
         let file = match folder.read(STATE) {
             Ok(file) => file,
             Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(io(error)),
+            Err(error) => return Err(unreadable(error)),
         };
-        let length = file.metadata().map_err(io)?.len();
-        let damaged = |what| StateFault::Damaged { path: STATE.into(), what };
-        if length == 0 {
-            return Ok(None);
-        }
+        let length = file.metadata().map_err(unreadable)?.len();
         // The header and, in nearly all cases, the whole directory.
-        let mut start = vec![0; (HEADER + 16 * ENTRY).min(length as usize)];
-        file.read_exact_at(&mut start, 0).map_err(io)?;
+        let mut start = vec![0; (HEADER as u64 + 16 * ENTRY as u64).min(length) as usize];
+        file.read_exact_at(&mut start, 0).map_err(unreadable)?;
         let word = |bytes: &[u8], at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
         let long = |bytes: &[u8], at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
         if start.get(..8) != Some(MAGIC) {
@@ -112,16 +107,13 @@ impl Reader {
         if version != VERSION {
             return Err(StateFault::Version { path: STATE.into(), found: version });
         }
-        if count > MOST_SECTIONS || block_end > length {
+        let directory_end = HEADER + count.min(MOST_SECTIONS) as usize * ENTRY;
+        if count > MOST_SECTIONS || block_end > length || block_end < directory_end as u64 {
             return Err(damaged("header"));
         }
-        let directory_end = HEADER + count as usize * ENTRY;
         if start.len() < directory_end {
-            if length < directory_end as u64 {
-                return Err(damaged("directory cut"));
-            }
             start = vec![0; directory_end];
-            file.read_exact_at(&mut start, 0).map_err(io)?;
+            file.read_exact_at(&mut start, 0).map_err(unreadable)?;
         }
         let mut sum = crc32c::crc32c(&start[..24]);
         sum = crc32c::crc32c_append(sum, &start[HEADER..directory_end]);
@@ -136,7 +128,7 @@ impl Reader {
             else {
                 return Err(damaged("directory"));
             };
-            if offset.checked_add(length).is_none_or(|end| end > block_end) {
+            if offset < directory_end as u64 || offset.checked_add(length).is_none_or(|end| end > block_end) {
                 return Err(damaged("directory"));
             }
             directory.push(Entry { id, crc, offset, length });
@@ -168,9 +160,9 @@ impl Reader {
     pub fn section(&self, id: u32) -> Result<Option<Vec<u8>>, StateFault> {
         let Some(entry) = self.directory.iter().find(|entry| entry.id == id) else { return Ok(None) };
         let mut bytes = vec![0; entry.length as usize];
-        self.file.read_exact_at(&mut bytes, entry.offset).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
+        self.file.read_exact_at(&mut bytes, entry.offset).map_err(unreadable)?;
         if crc32c::crc32c(&bytes) != entry.crc {
-            return Err(StateFault::Damaged { path: STATE.into(), what: "section" });
+            return Err(damaged("section"));
         }
         Ok(Some(bytes))
     }
@@ -179,16 +171,17 @@ impl Reader {
     pub fn first(&self, count: usize) -> Result<Vec<(u32, Vec<u8>)>, StateFault> {
         let entries = &self.directory[..count.min(self.directory.len())];
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
-        let damaged = || StateFault::Damaged { path: STATE.into(), what: "section" };
-        let mut bytes =
-            vec![0; last.offset.checked_add(last.length).and_then(|end| end.checked_sub(first.offset)).ok_or_else(damaged)? as usize];
-        self.file.read_exact_at(&mut bytes, first.offset).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
+        let order = || damaged("order of the sections");
+        // Both lie in the block, and the block in the file: `open` saw to that.
+        let length = last.offset.checked_add(last.length).and_then(|end| end.checked_sub(first.offset)).ok_or_else(order)?;
+        let mut bytes = vec![0; length as usize];
+        self.file.read_exact_at(&mut bytes, first.offset).map_err(unreadable)?;
         let mut sections = Vec::with_capacity(entries.len());
         for entry in entries {
-            let from = entry.offset.checked_sub(first.offset).ok_or_else(damaged)? as usize;
-            let section = bytes.get(from..from + entry.length as usize).ok_or_else(damaged)?;
+            let from = entry.offset.checked_sub(first.offset).ok_or_else(order)? as usize;
+            let section = bytes.get(from..from.saturating_add(entry.length as usize)).ok_or_else(order)?;
             if crc32c::crc32c(section) != entry.crc {
-                return Err(damaged());
+                return Err(damaged("section"));
             }
             sections.push((entry.id, section.to_vec()));
         }
@@ -200,19 +193,53 @@ impl Reader {
         self.length > self.block_end
     }
 
-    /// Hands every whole frame to `with`, with its offset and where its record is. Returns where the
-    /// last whole frame ends: behind it is a torn tail, or nothing.
-    pub fn frames(&self, mut with: impl FnMut(Frame, u64, Option<At>)) -> Result<u64, StateFault> {
-        let mut bytes = vec![0; (self.length - self.block_end) as usize];
-        self.file.read_exact_at(&mut bytes, self.block_end).map_err(|source| StateFault::Io { path: STATE.into(), source })?;
+    /// Hands every whole frame to `with`, with its offset and, if it has a record, where that is and
+    /// what a replay needs of it. Returns where the last whole frame ends: behind it is a torn tail, or
+    /// nothing.
+    pub fn frames(&self, mut with: impl FnMut(Frame, u64, Option<(At, Brief)>)) -> Result<u64, StateFault> {
+        let bytes = self.tail()?;
         let mut at = 0;
-        while let frame::Decoded::Whole(frame, length, record) = frame::decode(&bytes[at..]) {
-            let offset = self.block_end + at as u64;
-            let record = record.map(|record| At { offset: offset + record.offset, ..record });
-            at += length;
-            with(*frame, offset, record);
+        loop {
+            match frame::decode(bytes.get(at..).unwrap_or_default()) {
+                frame::Decoded::Whole(frame, length, told) => {
+                    let offset = self.block_end + at as u64;
+                    let told = told.map(|(record, brief)| (At { offset: offset + record.offset, ..record }, brief));
+                    at += length;
+                    with(*frame, offset, told);
+                }
+                frame::Decoded::Torn => return Ok(self.block_end + at as u64),
+                frame::Decoded::Foreign => return Err(damaged("a frame of another form")),
+            }
         }
-        Ok(self.block_end + at as u64)
+    }
+
+    /// What is behind the block. A writer may have cut a torn tail off since the file was opened, so
+    /// what is there counts, not what was.
+    fn tail(&self) -> Result<Vec<u8>, StateFault> {
+        let mut bytes = vec![0; (self.length - self.block_end) as usize];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.block_end + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
+
+fn damaged(what: &'static str) -> StateFault {
+    StateFault::Damaged { path: STATE.into(), what }
+}
+
+/// What the system said; a file that ends too early is damaged, not unreadable.
+fn unreadable(source: io::Error) -> StateFault {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => damaged("cut"),
+        _ => StateFault::Io { path: STATE.into(), source },
     }
 }
 
@@ -243,4 +270,4 @@ fn block(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,14 +4,15 @@
 //! frame is whole or not there; what is renamed over `state` was synced first.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::os::beneath::Beneath;
+use crate::os::beneath::{Beneath, is_gone};
 use crate::record::state::frame::{At, Frame, encode};
 use crate::record::state::{STATE, block};
 
@@ -24,6 +25,8 @@ pub struct Writer {
     file: File,
     end: u64,
     block_end: u64,
+    /// The boot of the run that was begun through this writer.
+    boot: Option<String>,
 }
 
 impl Writer {
@@ -33,41 +36,50 @@ impl Writer {
         let Some(end) = end else {
             return Writer::fresh(folder, &[]);
         };
-        let mut file = folder.write(STATE)?;
-        if file.metadata()?.len() > end {
+        let file = folder.write(STATE)?;
+        let length = file.metadata()?.len();
+        if length < end {
+            return Err(io::Error::other("the state is shorter than it was: somebody else changes it"));
+        }
+        if length > end {
             file.set_len(end)?;
         }
-        file.seek(SeekFrom::Start(end))?;
-        Ok(Writer { file, end, block_end })
+        Ok(Writer { file, end, block_end, boot: None })
     }
 
     /// Writes a new file with these sections and no frames in place of the old one.
     pub fn fresh(folder: &Beneath, sections: &[(u32, Vec<u8>)]) -> io::Result<Writer> {
         let bytes = block(sections);
+        // What a killed flow left, or anybody else: never written through.
+        match folder.remove_file(NEXT) {
+            Err(error) if !is_gone(&error) => return Err(error),
+            _ => {}
+        }
         let mut file = folder.create_file(NEXT)?;
-        let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+        let written = file.write_all(&bytes).and_then(|()| file.sync_data()).and_then(|()| folder.rename(NEXT, STATE));
         if let Err(error) = written {
             // A full disk: the old state stays the truth.
             let _ = folder.remove_file(NEXT);
             return Err(error);
         }
-        folder.rename(NEXT, STATE)?;
         rustix::fs::fsync(folder.as_fd()).or_else(|error| if error == rustix::io::Errno::INVAL { Ok(()) } else { Err(error) })?;
         let end = bytes.len() as u64;
-        Ok(Writer { file, end, block_end: end })
+        Ok(Writer { file, end, block_end: end, boot: None })
     }
 
     /// Appends a frame; where it ends, and where its record is.
     pub fn add(&mut self, frame: &Frame) -> io::Result<(u64, Option<At>)> {
-        let (bytes, record) = encode(frame).map_err(io::Error::other)?;
-        if let Err(error) = self.file.write_all(&bytes) {
-            // A part of it may be there: cut it off, so that what follows is read.
+        let (bytes, record) = encode(frame)?;
+        // At its place, not at the end: what a failed write left is written over by the next.
+        if let Err(error) = self.file.write_all_at(&bytes, self.end) {
             let _ = self.file.set_len(self.end);
-            let _ = self.file.seek(SeekFrom::Start(self.end));
             return Err(error);
         }
         let record = record.map(|record| At { offset: self.end + record.offset, ..record });
         self.end += bytes.len() as u64;
+        if let Frame::RunStarted { boot, .. } = frame {
+            self.boot = Some(boot.clone());
+        }
         Ok((self.end, record))
     }
 
@@ -102,10 +114,42 @@ const DATA_EVERY: Duration = Duration::from_secs(30);
 struct Shared {
     writer: Mutex<Writer>,
     covered: AtomicU64,
-    stop: Mutex<bool>,
+    phase: Mutex<Phase>,
     wake: Condvar,
-    /// The file system is being synced, which may take long: nobody waits for it.
-    busy: AtomicBool,
+}
+
+/// Where the thread is. It adds a frame only while it holds this, and only if it is not to stop.
+#[derive(Default)]
+struct Phase {
+    stop: bool,
+    /// It waits for the disk, which may take long: nobody waits for it.
+    busy: bool,
+    /// The last SYNCED frame it added.
+    synced: Option<Frame>,
+}
+
+impl Shared {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the disk. `None`: the thread is to stop.
+    fn busy(&self, sync: impl FnOnce() -> io::Result<()>) -> Option<bool> {
+        let mut phase = self.phase();
+        if phase.stop {
+            return None;
+        }
+        phase.busy = true;
+        drop(phase);
+        let synced = sync().is_ok();
+        let mut phase = self.phase();
+        phase.busy = false;
+        (!phase.stop).then_some(synced)
+    }
 }
 
 /// A writer that is synced by a thread of its own.
@@ -120,9 +164,8 @@ impl Syncer {
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
             covered: AtomicU64::new(0),
-            stop: Mutex::new(false),
+            phase: Mutex::new(Phase::default()),
             wake: Condvar::new(),
-            busy: AtomicBool::new(false),
         });
         let inner = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || work(&inner, told)).ok();
@@ -131,13 +174,18 @@ impl Syncer {
 
     /// Appends a frame; where it ends, and where its record is.
     pub fn add(&self, frame: &Frame) -> io::Result<(u64, Option<At>)> {
-        self.writer().add(frame)
+        let added = self.shared.writer().add(frame);
+        if matches!(frame, Frame::RunStarted { .. }) {
+            // Now it is known in which boot what came before is synced.
+            self.shared.wake.notify_all();
+        }
+        added
     }
 
     /// Syncs now; up to where frames are on the disk.
     pub fn sync(&self) -> io::Result<u64> {
         let (file, end) = {
-            let writer = self.writer();
+            let writer = self.shared.writer();
             (writer.file()?, writer.end())
         };
         file.sync_data()?;
@@ -150,29 +198,36 @@ impl Syncer {
         self.shared.covered.load(Ordering::Acquire)
     }
 
+    /// The last SYNCED frame that the thread added: for [`Known`](crate::record::known::Known), which
+    /// hears of no frame but those that its owner adds.
+    pub fn synced(&self) -> Option<Frame> {
+        self.shared.phase().synced.clone()
+    }
+
     /// Bytes of the frames behind the block.
     pub fn frames(&self) -> u64 {
-        self.writer().frames()
+        self.shared.writer().frames()
     }
 
     /// Where the last frame ends.
     pub fn end(&self) -> u64 {
-        self.writer().end()
+        self.shared.writer().end()
     }
 
-    /// Ends the thread.
+    /// Ends the thread: no frame is added by it from here on. If it waits for the disk it is left
+    /// to end by itself.
     pub fn stop(&mut self) {
-        *self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let busy = {
+            let mut phase = self.shared.phase();
+            phase.stop = true;
+            phase.busy
+        };
         self.shared.wake.notify_all();
         if let Some(thread) = self.thread.take()
-            && !self.shared.busy.load(Ordering::Acquire)
+            && !busy
         {
             let _ = thread.join();
         }
-    }
-
-    fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {
-        self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -184,42 +239,58 @@ impl Drop for Syncer {
 
 /// Syncs on a timer. The first sync of the data covers what came before this run.
 fn work(shared: &Shared, told: impl Fn(u64)) {
-    let mut data_due = Duration::ZERO;
+    let Ok(file) = shared.writer().file() else { return };
+    let mut told_of = 0;
+    let mut data_due = Instant::now();
     loop {
-        let (file, end) = {
-            let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            match writer.file() {
-                Ok(file) => (file, writer.end()),
-                Err(_) => return,
-            }
-        };
-        if data_due.is_zero() {
-            data_due = DATA_EVERY;
-            shared.busy.store(true, Ordering::Release);
-            let synced = sync_data(&file).is_ok();
-            shared.busy.store(false, Ordering::Release);
-            let stop = shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
-            if *stop {
-                return;
-            }
-            if synced {
-                // A failure here only costs a rehash after a power cut.
-                let _ = shared.writer.lock().unwrap_or_else(PoisonError::into_inner).add(&Frame::Synced { up_to: end });
+        let end = shared.writer().end();
+        if end > shared.covered.load(Ordering::Acquire) {
+            match shared.busy(|| file.sync_data()) {
+                Some(true) => {
+                    shared.covered.fetch_max(end, Ordering::AcqRel);
+                }
+                Some(false) => {}
+                None => return,
             }
         }
-        if end > shared.covered.load(Ordering::Acquire) && file.sync_data().is_ok() {
-            shared.covered.fetch_max(end, Ordering::AcqRel);
-            told(end);
+        // Also what somebody else has synced meanwhile.
+        let covered = shared.covered.load(Ordering::Acquire);
+        if covered > told_of {
+            told_of = covered;
+            told(covered);
         }
-        let stop = shared.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stop {
+        if Instant::now() >= data_due {
+            let (boot, up_to) = {
+                let writer = shared.writer();
+                (writer.boot.clone(), writer.end())
+            };
+            if let Some(boot) = boot {
+                data_due = Instant::now() + DATA_EVERY;
+                match shared.busy(|| sync_data(&file)) {
+                    Some(true) => {
+                        let mut phase = shared.phase();
+                        if phase.stop {
+                            return;
+                        }
+                        let frame = Frame::Synced { boot, up_to };
+                        // A failure here only costs a rehash after a power cut.
+                        if shared.writer().add(&frame).is_ok() {
+                            phase.synced = Some(frame);
+                        }
+                    }
+                    Some(false) => {}
+                    None => return,
+                }
+            }
+        }
+        let phase = shared.phase();
+        if phase.stop {
             return;
         }
-        let (stop, _) = shared.wake.wait_timeout(stop, EVERY).unwrap_or_else(PoisonError::into_inner);
-        if *stop {
+        let (phase, _) = shared.wake.wait_timeout(phase, EVERY).unwrap_or_else(PoisonError::into_inner);
+        if phase.stop {
             return;
         }
-        data_due = data_due.saturating_sub(EVERY);
     }
 }
 

@@ -56,13 +56,13 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     let mut new: Vec<Option<&Part>> = is.parts.iter().map(Some).collect();
     // What is alike at both ends cancels out, so that the usual single change costs one pass.
     for (was, is) in old.iter_mut().zip(&mut new) {
-        if was != is {
+        if !alike(*was, *is) {
             break;
         }
         (*was, *is) = (None, None);
     }
     for (was, is) in old.iter_mut().rev().zip(new.iter_mut().rev()) {
-        if was != is || was.is_none() {
+        if was.is_none() || !alike(*was, *is) {
             break;
         }
         (*was, *is) = (None, None);
@@ -81,7 +81,7 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
         let Some(at) = by_name.get_mut(&name(is)).and_then(VecDeque::pop_front) else { continue };
         let Some(was) = old[at].take() else { continue };
         *slot = None;
-        if was == is {
+        if alike(Some(was), Some(is)) {
             // Alike, but not where it was: order counts, and says so if nothing else does.
             if last.is_some_and(|last| at < last) && moved.is_none() {
                 moved = Some(Reason::Part { was: Some(Box::new(was.clone())), is: Some(Box::new(is.clone())), from: None });
@@ -101,6 +101,14 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     }));
     reasons.extend(old.into_iter().flatten().map(|was| Reason::Part { was: Some(Box::new(was.clone())), is: None, from: None }));
     reasons
+}
+
+/// Whether two parts are one to the key: how a tool was found is not in it.
+fn alike(was: Option<&Part>, is: Option<&Part>) -> bool {
+    match (was, is) {
+        (Some(Part::Tool { said, content, .. }), Some(Part::Tool { said: other, content: now, .. })) => said == other && content == now,
+        (was, is) => was == is,
+    }
 }
 
 /// What a part speaks of, for people: a path, a name, `the command`.

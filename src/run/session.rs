@@ -21,7 +21,6 @@ use crate::os::clock::{Clock, SystemClock};
 use crate::os::lock::{Holder, Lock, LockFault, host};
 use crate::os::signal;
 use crate::pipeline::spec::{CacheSettings, Store};
-use crate::plan::decide::Verdict;
 use crate::plan::walk::{Selection, Walked, walk};
 use crate::record::cache::{Cache, Keep, Saver};
 use crate::record::known::{Known, Last};
@@ -171,7 +170,8 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     prime(&opened, &selection);
     let walked = look_at(&graph, &mut opened, &cache, &mut answers, &selection);
     check_missing(&graph, &walked, &opened)?;
-    let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
+    // What rests on a restore is asked again after it.
+    let fresh = walked.certain.clone();
     let up_to_date = fresh.iter().filter(|fresh| **fresh).count() as u64;
     let chosen = selection.count() as u64;
     if up_to_date == chosen && recovered.is_empty() && opened.damage.is_none() {

@@ -179,7 +179,8 @@ fn own_reasons(q: &Question<'_>) -> Vec<Reason> {
     let now = &q.now.parts;
     // A glob that is not answered yet stands for what it matched before, and a command that names
     // those files is not known either.
-    let open_glob = |role: &str| now.iter().any(|part| matches!(part, Part::Input { role: other, .. } if other == role) && is_open_glob(part));
+    let open_glob =
+        |role: &str| now.iter().any(|part| matches!(part, Part::Input { role: other, .. } if other == role) && is_open_glob(part));
     let untold = !now.iter().any(|part| matches!(part, Part::Command(_)));
     reasons.extend(compare(&good.manifest, q.now).into_iter().filter(|reason| match reason {
         Reason::Part { was: Some(_), is: Some(is), .. } => is.waits_for().is_none() && !is.is_unknown(),

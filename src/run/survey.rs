@@ -158,10 +158,13 @@ impl Now for Sight<'_> {
 
     fn nonce(&mut self, task: TaskId) -> Option<u64> {
         let memory = self.known.task(&self.graph.task(task).name)?;
-        if memory.last != Last::Well {
-            return None;
-        }
-        self.known.read(memory.good?).ok().map(|record| record.nonce)
+        // What reads a spoilt result runs on what is there.
+        let at = match memory.last {
+            Last::Well => memory.good?,
+            Last::Spoilt => memory.spoilt?,
+            _ => return None,
+        };
+        self.known.read(at).ok().map(|record| record.nonce)
     }
 }
 

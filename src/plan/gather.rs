@@ -158,3 +158,6 @@ fn command_text(command: &Command) -> String {
         Command::Argv(words) => serde_json::to_string(words).unwrap_or_else(|_| words.join("\0")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,7 +359,7 @@ impl World {
     fn facts(&self, id: TaskId) -> String {
         let graph = self.graph();
         let task = graph.task(id);
-        let mut facts = format!("{:?} {:?} {:?}", task.command, task.inputs, task.axes);
+        let mut facts = format!("{:?} {:?} {:?} {:?}", task.command, task.inputs, task.axes, graph.stage_of(id).runs);
         for input in &task.inputs {
             match &input.source {
                 Source::Path { path, .. } => write!(facts, "{:?}", raw(&self.disk, path.as_str())).unwrap(),
@@ -581,7 +581,7 @@ fn any_world(random: &mut fastrand::Rng) -> World {
 fn any_edit(world: &mut World, random: &mut fastrand::Rng) {
     let files: Vec<String> = world.disk.keys().filter(|name| !name.starts_with('s')).cloned().collect();
     let at = random.usize(..world.rules.len());
-    match random.u8(..12) {
+    match random.u8(..13) {
         0..=2 => {
             world.disk.insert(format!("s{}", random.usize(..3)), random.u8(..3).to_string());
         }
@@ -628,6 +628,9 @@ fn any_edit(world: &mut World, random: &mut fastrand::Rng) {
             }
         }
         10 => world.rules[at].uses.reverse(),
+        11 if world.rules[at].makes != Makes::Nothing => {
+            world.rules[at].runs = if world.rules[at].runs == Runs::Never { Runs::Auto } else { Runs::Never };
+        }
         _ => {}
     }
     world.compile();
@@ -1020,25 +1023,26 @@ fn random_worlds() {
     assert!(!all.contains(": 0"), "{all}");
 }
 
-/// A restore that fails becomes a run, and that may make something else: what rests on it is asked again.
-#[test]
-fn what_rests_on_a_restore_is_not_certain() {
-    let rule = |at: usize, uses: Vec<Use>| Rule {
-        name: format!("r{at}"),
-        command: format!("c{at}"),
-        values: 1 << 40,
-        makes: Makes::File,
-        uses,
-        items: 1,
-        runs: Runs::Auto,
-        cache: true,
-    };
-    let rules = vec![rule(0, vec![Use::Source(0)]), rule(1, vec![Use::Of(0)]), rule(2, vec![Use::Of(1)]), rule(3, vec![Use::Needs(0)])];
+fn rule(at: usize, makes: Makes, uses: Vec<Use>) -> Rule {
+    let (name, command) = (format!("r{at}"), format!("c{at}"));
+    Rule { name, command, values: 1 << 40, makes, uses, items: 1, runs: Runs::Auto, cache: true }
+}
+
+fn made(rules: Vec<Rule>) -> (World, Selection) {
+    let count = rules.len();
+    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count] };
     let mut world = World { rules, stamps: true, ..World::default() };
     world.disk.insert("s0".into(), "0".into());
     world.compile();
-    let all = Selection { chosen: vec![true; 4], named: vec![false; 4], forced: vec![false; 4] };
     run(&mut world, &all, false, &mut fastrand::Rng::with_seed(0), &mut Seen::default());
+    (world, all)
+}
+
+/// A restore that fails becomes a run, and that may make something else: what rests on it is asked again.
+#[test]
+fn what_rests_on_a_restore_is_not_certain() {
+    let file = |at: usize, used: Use| rule(at, Makes::File, vec![used]);
+    let (mut world, all) = made(vec![file(0, Use::Source(0)), file(1, Use::Of(0)), file(2, Use::Of(1)), file(3, Use::Needs(0))]);
     let said = |world: &mut World| {
         let walked = walk(&world.graph(), &all, world);
         let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
@@ -1047,4 +1051,26 @@ fn what_rests_on_a_restore_is_not_certain() {
     assert_eq!(said(&mut world), (vec![true; 4], vec![true; 4]));
     world.disk.remove("o0.0");
     assert_eq!(said(&mut world), (vec![false, true, true, true], vec![false, false, false, true]));
+}
+
+/// Of a folder that is taken as it is the missing member comes back, and the changed one counts as it is.
+#[test]
+fn what_never_runs_counts_as_it_is() {
+    let (mut world, all) = made(vec![
+        rule(0, Makes::Folder, vec![Use::Source(0)]),
+        rule(1, Makes::File, vec![Use::Member(0)]),
+        rule(2, Makes::File, vec![Use::Of(0)]),
+    ]);
+    world.rules[0].runs = Runs::Never;
+    world.compile();
+    world.disk.remove("d0.0/x");
+    let verdicts = |world: &mut World| walk(&world.graph(), &all, world).verdicts;
+    let said = verdicts(&mut world);
+    assert!(matches!(&said[0], Some(Verdict::Restore { files, .. }) if *files == [path("d0.0/x")]));
+    assert_eq!(said[1], Some(Verdict::UpToDate));
+    assert!(matches!(&said[2], Some(Verdict::Pending { own, .. }) if own.is_empty()));
+    world.disk.insert("d0.0/s/y".into(), "by hand".into());
+    assert!(matches!(verdicts(&mut world)[1], Some(Verdict::Run(_))));
+    world.blobs.clear();
+    assert!(matches!(verdicts(&mut world)[0], Some(Verdict::Missing(_))));
 }

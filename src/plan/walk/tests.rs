@@ -78,7 +78,7 @@ struct Memo {
 
 /// A result and the texts it was made from.
 #[derive(Clone)]
-struct Result_ {
+struct Outcome {
     record: Arc<Record>,
     cause: String,
     made: BTreeMap<String, String>,
@@ -87,10 +87,10 @@ struct Result_ {
 #[derive(Default)]
 struct World {
     rules: Vec<Rule>,
-    graph: Graph_,
+    graph: Compiled,
     disk: BTreeMap<String, String>,
     memory: HashMap<TaskName, Memo>,
-    results: Vec<Result_>,
+    results: Vec<Outcome>,
     blobs: HashSet<Digest>,
     nonce: u64,
     /// The facts of each task when it was last found up to date, as a stamp would tell.
@@ -100,12 +100,10 @@ struct World {
 }
 
 #[derive(Default)]
-struct Graph_ {
+struct Compiled {
     graph: Option<Arc<Graph>>,
     /// Rule and item of each task.
     of: Vec<(usize, usize)>,
-    /// The tasks of each rule.
-    tasks: Vec<Vec<TaskId>>,
 }
 
 /// What one task of a rule writes.
@@ -321,7 +319,7 @@ impl World {
             config: Value { at: crate::diag::Span::default(), data: crate::value::Data::Map(vec![]) },
             config_places: vec![],
         };
-        self.graph = Graph_ { graph: Some(Arc::new(graph)), of, tasks: ids };
+        self.graph = Compiled { graph: Some(Arc::new(graph)), of };
     }
 
     /// All that a task is made from, told by what stands in these files. `None`: something is missing,
@@ -393,10 +391,10 @@ impl World {
         let graph = self.graph();
         let task = graph.task(id);
         let cacheable = graph.stage_of(id).cache;
-        let stands = |result: &Result_| {
+        let stands = |result: &Outcome| {
             task.outputs.iter().all(|output| raw(&self.disk, output.path.as_str()) == raw(&result.made, output.path.as_str()))
         };
-        let back = |result: &Result_| {
+        let back = |result: &Outcome| {
             // What is missing or changed must have its blob; of a folder, member by member.
             result.made.iter().all(|(name, text)| self.disk.get(name) == Some(text) || self.blobs.contains(&Digest::of(text.as_bytes())))
         };
@@ -410,7 +408,7 @@ impl World {
     }
 
     /// Whether a record can be found by its key: somebody's last good one.
-    fn is_kept(&self, result: &Result_) -> bool {
+    fn is_kept(&self, result: &Outcome) -> bool {
         self.memory.values().any(|memo| memo.good.as_ref().is_some_and(|good| Arc::ptr_eq(good, &result.record)))
     }
 }
@@ -740,7 +738,7 @@ impl Run<'_> {
         if graph.stage_of(id).cache {
             self.world.blobs.extend(made.values().map(|text| Digest::of(text.as_bytes())));
         }
-        self.world.results.push(Result_ { record: Arc::clone(&record), cause: cause.clone(), made });
+        self.world.results.push(Outcome { record: Arc::clone(&record), cause: cause.clone(), made });
         self.world.remember(&task.name, Memo { nonce: Some(record.nonce), good: Some(record), last: Last::Well, executed: Some(cause) });
     }
 

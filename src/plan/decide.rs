@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use crate::graph::Output;
+use crate::hash::Stamp;
 use crate::name::{RelPath, TaskName};
-use crate::pattern::{Pattern, is_pattern};
+use crate::pattern::is_pattern;
 use crate::pipeline::spec::Runs;
 use crate::plan::reason::{Reason, compare};
-use crate::record::manifest::{Content, Key, Manifest, Part};
-use crate::record::record::{Made, Record};
+use crate::record::manifest::{Key, Manifest, Part};
+use crate::record::record::{Made, Record, Tree};
 
 /// What became of a task's last attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +33,8 @@ pub enum Last {
 
 /// What is asked.
 pub struct Question<'a> {
-    /// Whether the task declares outputs.
-    pub has_outputs: bool,
+    /// The outputs the task declares.
+    pub outputs: &'a [Output],
     /// Whether its results may come from the cache.
     pub cacheable: bool,
     /// When it runs.
@@ -138,7 +140,7 @@ pub fn decide(q: &Question<'_>, facts: &mut dyn Facts) -> Verdict {
         let what = q.now.parts.iter().find(|part| part.is_unknown());
         return Verdict::Unknown(what.map_or_else(String::new, crate::plan::reason::said));
     };
-    if !q.has_outputs {
+    if q.outputs.is_empty() {
         return without_outputs(q, key);
     }
     with_outputs(q, key, facts)
@@ -165,43 +167,37 @@ fn waits_for(now: &Manifest) -> Vec<TaskName> {
 
 /// The reasons of a task that would run whatever comes from above.
 fn own_reasons(q: &Question<'_>) -> Vec<Reason> {
-    let Some(good) = q.good else { return first_reasons(q) };
     if q.last == Last::Interrupted {
         return vec![Reason::Interrupted];
     }
-    let open = Open::of(q.now);
-    compare(&good.manifest, q.now).into_iter().filter(|reason| !open.decides(reason)).collect()
+    let Some(good) = q.good else { return first_reasons(q) };
+    let mut reasons = Vec::new();
+    if q.outputs.is_empty() && q.last != Last::Well {
+        // Only the last started execution counts, and that one does not.
+        reasons.extend(first_reasons(q));
+    }
+    let now = &q.now.parts;
+    // A glob that is not answered yet stands for what it matched before, and a command that names
+    // those files is not known either.
+    let open_glob =
+        |role: &str| now.iter().any(|part| matches!(part, Part::Input { role: other, .. } if other == role) && is_open_glob(part));
+    let untold = !now.iter().any(|part| matches!(part, Part::Command(_)));
+    reasons.extend(compare(&good.manifest, q.now).into_iter().filter(|reason| match reason {
+        Reason::Part { was: Some(_), is: Some(is), .. } => is.waits_for().is_none() && !is.is_unknown(),
+        Reason::Part { was: None, is: Some(is), .. } => !is_open_glob(is) && !is.is_unknown(),
+        Reason::Part { was: Some(was), is: None, .. } => match &**was {
+            Part::Input { role, .. } => !open_glob(role),
+            Part::Command(_) | Part::Env(..) => !untold,
+            _ => true,
+        },
+        _ => true,
+    }));
+    reasons
 }
 
-/// What of a manifest is decided above: nothing can be said of it yet.
-struct Open<'a> {
-    /// Patterns into folders that are made anew, by the entry of `inputs`.
-    globs: Vec<(&'a str, Pattern)>,
-}
-
-impl Open<'_> {
-    fn of(now: &Manifest) -> Open<'_> {
-        let globs = now.parts.iter().filter_map(|part| match part {
-            Part::Input { role, path, content: Content::Pending(_) } if is_pattern(path.as_str()) => {
-                Some((role.as_str(), Pattern::parse(path.as_str()).ok()?))
-            }
-            _ => None,
-        });
-        Open { globs: globs.collect() }
-    }
-
-    fn decides(&self, reason: &Reason) -> bool {
-        let Reason::Part { was, is, .. } = reason else { return false };
-        match (was.as_deref(), is.as_deref()) {
-            (_, Some(is)) => is.waits_for().is_some(),
-            // What a glob had found stands there no longer by itself, and a command that names it neither.
-            (Some(Part::Input { role, path, .. }), None) => {
-                self.globs.iter().any(|(entry, pattern)| entry == role && pattern.matches(path.as_str()))
-            }
-            (Some(Part::Command(_) | Part::Env(..)), None) => !self.globs.is_empty(),
-            _ => false,
-        }
-    }
+/// Whether a part stands for what a pattern will match once the tasks above are done.
+fn is_open_glob(part: &Part) -> bool {
+    matches!(part, Part::Input { path, .. } if part.waits_for().is_some() && is_pattern(path.as_str()))
 }
 
 /// Why a task without a good record runs.
@@ -209,15 +205,25 @@ fn first_reasons(q: &Question<'_>) -> Vec<Reason> {
     match q.last {
         Last::Failed => vec![Reason::Failed],
         Last::Aborted | Last::Interrupted => vec![Reason::Interrupted],
-        Last::Spoilt => q.spoilt.iter().cloned().map(Reason::Spoilt).collect(),
-        Last::Never | Last::Well => vec![Reason::NeverRan],
+        Last::Spoilt if !q.spoilt.is_empty() => q.spoilt.iter().cloned().map(Reason::Spoilt).collect(),
+        Last::Spoilt | Last::Never | Last::Well => vec![Reason::NeverRan],
     }
+}
+
+/// What differs from what a record was made from. Empty only if the keys are alike.
+fn differences(good: &Record, key: Key, now: &Manifest) -> Vec<Reason> {
+    if good.key == key {
+        return Vec::new();
+    }
+    let reasons = compare(&good.manifest, now);
+    // A record whose key is not that of its manifest was not written by this flow: as if it were none.
+    if reasons.is_empty() { vec![Reason::NeverRan] } else { reasons }
 }
 
 /// Only the last started execution counts, and only if it ended well.
 fn without_outputs(q: &Question<'_>, key: Key) -> Verdict {
     let Some(good) = q.good else { return Verdict::Run(first_reasons(q)) };
-    let differences = if good.key == key { Vec::new() } else { compare(&good.manifest, q.now) };
+    let differences = differences(good, key, q.now);
     match q.last {
         Last::Well if differences.is_empty() => Verdict::UpToDate,
         Last::Well => Verdict::Run(differences),
@@ -263,7 +269,7 @@ fn with_outputs(q: &Question<'_>, key: Key, facts: &mut dyn Facts) -> Verdict {
         }
     }
     match q.good {
-        Some(good) => reasons.extend(compare(&good.manifest, q.now)),
+        Some(good) => reasons.extend(differences(good, key, q.now)),
         None if reasons.is_empty() => reasons.extend(first_reasons(q)),
         None => {}
     }
@@ -272,20 +278,32 @@ fn with_outputs(q: &Question<'_>, key: Key, facts: &mut dyn Facts) -> Verdict {
 
 /// Files count as they are; missing ones come from the cache or are an error.
 fn never(q: &Question<'_>, facts: &mut dyn Facts) -> Verdict {
-    let Some(good) = q.good else { return Verdict::UpToDate };
-    let gone: Vec<RelPath> = good
-        .outputs
-        .iter()
-        .flat_map(|made| match facts.output(made) {
-            OnDisk::Gone => vec![made.path.clone()],
-            OnDisk::Members { gone, .. } => gone,
-            OnDisk::As | OnDisk::Other => Vec::new(),
-        })
-        .collect();
-    match gone.is_empty() {
-        true => Verdict::UpToDate,
-        false if facts.has_blobs(good, &gone) => Verdict::Restore { record: Arc::clone(good), files: gone },
-        false => Verdict::Missing(gone),
+    let mut gone = Vec::new();
+    let mut unknown = Vec::new();
+    for output in q.outputs {
+        match q.good.and_then(|good| good.outputs.iter().find(|made| made.path == output.path)) {
+            Some(made) => match facts.output(made) {
+                OnDisk::Gone => gone.push(made.path.clone()),
+                OnDisk::Members { gone: members, .. } => gone.extend(members),
+                OnDisk::As | OnDisk::Other => {}
+            },
+            // Nobody knows what it should be; it must be there.
+            None if output.optional => {}
+            None => {
+                let absent = Made { path: output.path.clone(), what: Tree::Absent, stamp: Stamp::default() };
+                if facts.output(&absent) == OnDisk::As {
+                    unknown.push(output.path.clone());
+                }
+            }
+        }
+    }
+    match q.good {
+        _ if gone.is_empty() && unknown.is_empty() => Verdict::UpToDate,
+        Some(good) if unknown.is_empty() && facts.has_blobs(good, &gone) => Verdict::Restore { record: Arc::clone(good), files: gone },
+        _ => {
+            gone.extend(unknown);
+            Verdict::Missing(gone)
+        }
     }
 }
 
@@ -318,3 +336,6 @@ fn standing(record: &Record, facts: &mut dyn Facts) -> Standing {
     }
     standing
 }
+
+#[cfg(test)]
+mod tests;

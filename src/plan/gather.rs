@@ -3,6 +3,8 @@
 //! Owns which parts a manifest has and in which order; the values are handed in by [`Now`]. Must hold:
 //! everything the command is given is a part, so that what can change its result changes its key.
 
+use std::collections::BTreeMap;
+
 use crate::graph::inputs::Named;
 use crate::graph::late::render;
 use crate::graph::{Command, Graph, Source, Tool};
@@ -91,31 +93,30 @@ pub fn gather(graph: &Graph, id: TaskId, now: &mut dyn Now) -> Result<Gathered, 
             Source::Stamp(other) => inputs.push(Part::Stamp { task: graph.task(*other).name.clone(), nonce: now.nonce(*other) }),
         }
     }
-    // A command that names what a pending glob will find is not known yet: it is no part, so that nothing
-    // is said of it; the glob keeps the manifest from having a key.
-    let rendered = match pending && late {
-        true => None,
-        false => Some(render(graph, id, late.then(|| values.clone()), Volatile::ByName)?),
+    // A command that names files which nobody knows yet is no part: its template is not what is compared.
+    let rendered = match &task.late {
+        Some(late) if late.inputs && pending => None,
+        _ => Some(render(graph, id, late.then(|| values.clone()), Volatile::ByName)?),
     };
-    let env = rendered.as_ref().map_or(&[][..], |rendered| &rendered.env);
     let mut parts = Vec::with_capacity(8 + task.env.len() + task.settings.len() + task.tools.len() + inputs.len() + task.outputs.len());
     parts.push(Part::Version(MANIFEST_VERSION));
     parts.push(Part::Machine { os: std::env::consts::OS.into(), arch: std::env::consts::ARCH.into() });
-    parts.extend(rendered.as_ref().map(|rendered| Part::Command(command_text(&rendered.command))));
+    if let Some(rendered) = &rendered {
+        parts.push(Part::Command(command_text(&rendered.command)));
+    }
     if !stage.shell.is_empty() {
         parts.push(Part::Shell(stage.shell.clone()));
     }
     parts.push(Part::Dir(task.dir.clone()));
-    for (name, value) in env {
-        let value = value.clone().or_else(|| now.variable(name));
-        parts.push(Part::Env(name.clone(), value));
+    // By name: variables are a map, so that another order of them in the file is no other input.
+    let mut env: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for (name, value) in rendered.iter().flat_map(|rendered| &rendered.env) {
+        env.insert(name.clone(), value.clone().or_else(|| now.variable(name)));
     }
     for name in task.read_env.iter().map(String::as_str).chain(["TZ"]) {
-        if !env.iter().any(|(declared, _)| declared == name) {
-            let value = now.variable(name);
-            parts.push(Part::Env(name.into(), value));
-        }
+        env.entry(name.to_string()).or_insert_with(|| now.variable(name));
     }
+    parts.extend(env.into_iter().map(|(name, value)| Part::Env(name, value)));
     parts.extend(task.settings.iter().map(|(name, value)| Part::Config(name.clone(), value.clone())));
     for tool in &task.tools {
         parts.push(match tool {
@@ -157,3 +158,6 @@ fn command_text(command: &Command) -> String {
         Command::Argv(words) => serde_json::to_string(words).unwrap_or_else(|_| words.join("\0")),
     }
 }
+
+#[cfg(test)]
+mod tests;

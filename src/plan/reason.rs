@@ -56,13 +56,13 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     let mut new: Vec<Option<&Part>> = is.parts.iter().map(Some).collect();
     // What is alike at both ends cancels out, so that the usual single change costs one pass.
     for (was, is) in old.iter_mut().zip(&mut new) {
-        if was != is {
+        if !alike(*was, *is) {
             break;
         }
         (*was, *is) = (None, None);
     }
     for (was, is) in old.iter_mut().rev().zip(new.iter_mut().rev()) {
-        if was != is || was.is_none() {
+        if was.is_none() || !alike(*was, *is) {
             break;
         }
         (*was, *is) = (None, None);
@@ -81,7 +81,7 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
         let Some(at) = by_name.get_mut(&name(is)).and_then(VecDeque::pop_front) else { continue };
         let Some(was) = old[at].take() else { continue };
         *slot = None;
-        if was == is {
+        if alike(Some(was), Some(is)) {
             // Alike, but not where it was: order counts, and says so if nothing else does.
             if last.is_some_and(|last| at < last) && moved.is_none() {
                 moved = Some(Reason::Part { was: Some(Box::new(was.clone())), is: Some(Box::new(is.clone())), from: None });
@@ -101,6 +101,14 @@ pub fn compare(was: &Manifest, is: &Manifest) -> Vec<Reason> {
     }));
     reasons.extend(old.into_iter().flatten().map(|was| Reason::Part { was: Some(Box::new(was.clone())), is: None, from: None }));
     reasons
+}
+
+/// Whether two parts are one to the key: how a tool was found is not in it.
+fn alike(was: Option<&Part>, is: Option<&Part>) -> bool {
+    match (was, is) {
+        (Some(Part::Tool { said, content, .. }), Some(Part::Tool { said: other, content: now, .. })) => said == other && content == now,
+        (was, is) => was == is,
+    }
 }
 
 /// What a part speaks of, for people: a path, a name, `the command`.
@@ -180,5 +188,91 @@ mod tests {
         let is = manifest(&[input("b", "2"), input("a", "1")]);
         assert_ne!(was.key(), is.key());
         assert!(!compare(&was, &is).is_empty());
+    }
+
+    fn any_part(random: &mut fastrand::Rng) -> Part {
+        let name = ["a", "b", "c"][random.usize(..3)].to_string();
+        let content = match random.u8(..3) {
+            0 => Content::Absent,
+            n => Content::Is(Digest::of(&[n])),
+        };
+        let path = RelPath::normal(&name).unwrap();
+        let kind = if random.bool() { crate::hash::Kind::File } else { crate::hash::Kind::Folder };
+        match random.u8(..12) {
+            0 => Part::Command(name),
+            1 => Part::Shell(vec![name; random.usize(..3)]),
+            2 => Part::Dir(path),
+            3 => Part::Env(name, [None, Some(String::new()), Some("v".into())][random.usize(..3)].clone()),
+            4 => Part::Config(name, random.u8(..2).to_string()),
+            5 => Part::Tool { said: name, automatic: random.bool(), content },
+            6 => Part::Stamp { task: name.as_str().into(), nonce: Some(random.u64(..2)) },
+            7 => Part::Output { role: random.u8(..2).to_string(), path, kind },
+            8 => Part::Task(Digest::of(&[random.u8(..2)])),
+            9 => Part::Expansion(Digest::of(&[random.u8(..2)])),
+            _ => Part::Input { role: random.u8(..2).to_string(), path, content },
+        }
+    }
+
+    /// One that is another in few places: swapped, removed, added, changed.
+    fn edited(parts: &[Part], random: &mut fastrand::Rng) -> Vec<Part> {
+        let mut parts = parts.to_vec();
+        for _ in 0..random.usize(..3) {
+            let at = random.usize(..=parts.len());
+            match random.u8(..4) {
+                0 => parts.insert(at, any_part(random)),
+                1 if at < parts.len() => drop(parts.remove(at)),
+                2 if at < parts.len() => parts[at] = any_part(random),
+                _ if !parts.is_empty() => {
+                    let other = random.usize(..parts.len());
+                    parts.swap(at.min(other), other);
+                }
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    #[test]
+    fn there_is_a_reason_exactly_if_the_keys_differ() {
+        let mut random = fastrand::Rng::with_seed(17);
+        let (mut same, mut other) = (0, 0);
+        for _ in 0..30_000 {
+            let count = random.usize(..7);
+            let was: Vec<Part> = (0..count).map(|_| any_part(&mut random)).collect();
+            let is = if random.bool() { edited(&was, &mut random) } else { was.iter().map(|_| any_part(&mut random)).collect() };
+            let (was, is) = (manifest(&was), manifest(&is));
+            let reasons = compare(&was, &is);
+            let alike = was.key().unwrap() == is.key().unwrap();
+            assert_eq!(reasons.is_empty(), alike, "{was:?} {is:?}");
+            for reason in &reasons {
+                let Reason::Part { was: old, is: new, .. } = reason else { panic!("{reason:?}") };
+                assert!(old.as_ref().is_none_or(|old| was.parts.contains(old)) && new.as_ref().is_none_or(|new| is.parts.contains(new)));
+                assert!(old.is_some() || new.is_some());
+            }
+            same += usize::from(alike);
+            other += usize::from(!alike);
+        }
+        assert!(same > 3_000 && other > 3_000, "{same} {other}");
+    }
+
+    #[test]
+    fn how_a_tool_was_found_is_no_reason() {
+        let tool = |automatic| Part::Tool { said: "fit.py".into(), automatic, content: Content::Is(Digest::of(b"x")) };
+        assert_eq!(compare(&manifest(&[tool(true)]), &manifest(&[tool(false)])), []);
+        assert_eq!(compare(&manifest(&[tool(true), input("a", "1")]), &manifest(&[tool(false), input("a", "2")])).len(), 1);
+    }
+
+    /// A hundred thousand inputs, all of them elsewhere than they were: a comparison of each with each
+    /// would not end.
+    #[test]
+    fn many_inputs_are_compared_in_one_pass() {
+        let names: Vec<String> = (0..100_000).map(|n| format!("in/{n}")).collect();
+        let was: Vec<Part> = names.iter().map(|name| input(name, "1")).collect();
+        let mut is: Vec<Part> = was.iter().rev().cloned().collect();
+        assert_eq!(compare(&manifest(&was), &manifest(&is)).len(), 1, "the order");
+        is[50] = input("in/50", "2");
+        is.push(input("more", "1"));
+        let reasons = compare(&manifest(&was), &manifest(&is));
+        assert_eq!(reasons.len(), 4, "one is another, two were added, one is gone");
     }
 }

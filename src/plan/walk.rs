@@ -6,6 +6,7 @@
 //! every fact is as it was when the answer was "up to date" is not asked again, which is remembering
 //! the decision, not another one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::graph::{Edge, Graph};
@@ -14,7 +15,7 @@ use crate::pipeline::spec::Runs;
 use crate::plan::decide::{Facts, Last, Question, Verdict, decide};
 use crate::plan::gather::{Now, gather};
 use crate::record::manifest::{Content, Manifest};
-use crate::record::record::{Record, Tree};
+use crate::record::record::{Member, Record, Tree};
 
 /// Which tasks are looked at, and how they were asked for. Indexed by task.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -60,6 +61,9 @@ pub trait Survey: Now + Facts {
 pub struct Walked {
     /// The verdict; `None`: not looked at.
     pub verdicts: Vec<Option<Verdict>>,
+    /// Up to date whatever comes of the restores above: one that fails becomes a run, and what that
+    /// makes may be something else.
+    pub certain: Vec<bool>,
     /// Source files that are needed and are not there.
     pub missing: Vec<(TaskId, Vec<RelPath>)>,
     /// Tasks whose facts could not be read, and why.
@@ -71,14 +75,18 @@ pub struct Walked {
 /// Asks for every chosen task.
 pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Walked {
     let mut walked = Walked { verdicts: vec![None; graph.tasks.len()], manifests: Vec::new(), ..Walked::default() };
+    walked.certain = vec![false; graph.tasks.len()];
     if selection.keep_manifests {
         walked.manifests.resize_with(graph.tasks.len(), || None);
     }
     // Whether a node's results stand as they will be: of a gate, those of all its tasks.
     let mut settled = vec![true; graph.nodes()];
+    // Whether nothing that any of it rests on is to be restored first.
+    let mut certain = vec![true; graph.nodes()];
     for &id in &graph.order {
         if graph.is_gate(id) {
             settled[id.index()] = graph.above.of(id).all(|(task, _)| settled[task.index()]);
+            certain[id.index()] = graph.above.of(id).all(|(task, _)| certain[task.index()]);
             continue;
         }
         if !selection.chosen[id.index()] {
@@ -87,6 +95,7 @@ pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Wa
         let forced = selection.forced[id.index()];
         let runs = graph.stage_of(id).runs;
         let quiet = !forced && matches!(runs, Runs::Auto | Runs::Manual) && !(runs == Runs::Manual && selection.named[id.index()]);
+        let above_certain = graph.above.of(id).all(|(other, edge)| edge == Edge::Order || certain[other.index()]);
         let above_settled = graph.above.of(id).all(|(other, edge)| edge == Edge::Order || settled[other.index()]);
         let verdict = if quiet && above_settled && survey.unchanged(id) {
             Verdict::UpToDate
@@ -107,6 +116,8 @@ pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Wa
             }
         };
         settled[id.index()] = verdict == Verdict::UpToDate;
+        certain[id.index()] = settled[id.index()] && above_certain;
+        walked.certain[id.index()] = certain[id.index()];
         walked.verdicts[id.index()] = Some(verdict);
     }
     walked
@@ -121,7 +132,7 @@ fn one(
     missing: &mut Vec<(TaskId, Vec<RelPath>)>,
 ) -> Result<(Verdict, Manifest), String> {
     let remembered = survey.remembered(id)?;
-    let mut above = Above { graph, id, verdicts, survey };
+    let mut above = Above { graph, id, verdicts, survey, open: None };
     let gathered = gather(graph, id, &mut above)?;
     if !gathered.missing.is_empty() {
         missing.push((id, gathered.missing.clone()));
@@ -142,7 +153,7 @@ pub fn ask(
     let task = graph.task(id);
     let stage = graph.stage_of(id);
     let question = Question {
-        has_outputs: task.has_outputs(),
+        outputs: &task.outputs,
         cacheable: stage.cache,
         runs: stage.runs,
         now: manifest,
@@ -162,6 +173,9 @@ struct Above<'a> {
     id: TaskId,
     verdicts: &'a [Option<Verdict>],
     survey: &'a mut dyn Survey,
+    /// Folders around outputs of tasks above that are not up to date, each with the first such task.
+    /// Gathered once, when it is first needed.
+    open: Option<HashMap<RelPath, TaskName>>,
 }
 
 impl Above<'_> {
@@ -169,38 +183,85 @@ impl Above<'_> {
         self.verdicts.get(task.index())?.as_ref()
     }
 
+    /// What an input holds, if the disk cannot say.
     fn made(&mut self, path: &RelPath, from: Option<TaskId>) -> Option<Content> {
-        match from {
-            Some(task) => match self.verdict(task)? {
-                Verdict::UpToDate | Verdict::Missing(_) => None,
-                Verdict::Restore { record, .. } => recorded(record, path),
-                Verdict::Run(_) | Verdict::Pending { .. } | Verdict::Unknown(_) => {
-                    Some(Content::Pending(self.graph.task(task).name.clone()))
-                }
-            },
+        let Some(task) = from else {
             // A folder into which other tasks write: it is known when they are all done.
-            None => self
-                .graph
-                .tasks_above(self.id)
-                .into_iter()
-                .filter(|(task, edge)| *edge == Edge::File && self.verdict(*task).is_some_and(|verdict| *verdict != Verdict::UpToDate))
-                .find(|(task, _)| self.graph.task(*task).outputs.iter().any(|made| made.path.below(path).is_some()))
-                .map(|(task, _)| Content::Pending(self.graph.task(task).name.clone())),
+            if self.open.is_none() {
+                self.open = Some(self.open_folders());
+            }
+            return self.open.as_ref()?.get(path).cloned().map(Content::Pending);
+        };
+        let pending = || Content::Pending(self.graph.task(task).name.clone());
+        match self.verdict(task)? {
+            Verdict::UpToDate | Verdict::Missing(_) => None,
+            Verdict::Restore { record, files } => match self.graph.stage_of(task).runs {
+                // Its files count as they are; only the missing ones come back.
+                Runs::Never if files.iter().any(|file| file.below(path).is_some()) => Some(pending()),
+                Runs::Never if !files.iter().any(|file| file == path || path.below(file).is_some()) => None,
+                _ => Some(recorded(record, path).unwrap_or_else(pending)),
+            },
+            Verdict::Run(_) | Verdict::Pending { .. } | Verdict::Unknown(_) => Some(pending()),
         }
+    }
+
+    fn open_folders(&self) -> HashMap<RelPath, TaskName> {
+        let mut folders = HashMap::new();
+        for (task, edge) in self.graph.tasks_above(self.id) {
+            if edge != Edge::File || self.verdict(task).is_none_or(|verdict| *verdict == Verdict::UpToDate) {
+                continue;
+            }
+            let task = self.graph.task(task);
+            for output in &task.outputs {
+                let mut folder = output.path.parent();
+                while let Some(path) = folder {
+                    folder = path.parent();
+                    if folders.contains_key(&path) {
+                        break;
+                    }
+                    folders.insert(path, task.name.clone());
+                }
+            }
+        }
+        folders
     }
 }
 
-/// What a record says of a path: an output, or a member of a folder output.
+/// What a record says of a path: an output, or a member of a folder output. `None`: it cannot say, as
+/// of what a link leads to.
 fn recorded(record: &Record, path: &RelPath) -> Option<Content> {
-    for made in &record.outputs {
+    record.outputs.iter().find_map(|made| {
         if made.path == *path {
-            return Some(made.what.content());
+            return Some(as_input(&made.what));
         }
-        if let (Some(name), Tree::Folder(members)) = (path.below(&made.path), &made.what) {
-            return Some(members.iter().find(|member| member.name == name).map_or(Content::Absent, |member| member.what.content()));
+        match (path.below(&made.path), &made.what) {
+            (Some(name), Tree::Folder(members)) => Some(member(members, name)),
+            _ => None,
         }
+    })?
+}
+
+/// What a member of a recorded folder holds; that of a folder in it is listed beside it.
+fn member(members: &[Member], name: &str) -> Option<Content> {
+    let Some(found) = members.iter().find(|member| member.name == name) else { return Some(Content::Absent) };
+    if !matches!(found.what, Tree::Folder(_)) {
+        return as_input(&found.what);
     }
-    None
+    let below = members.iter().filter_map(|member| {
+        let name = member.name.strip_prefix(name)?.strip_prefix('/')?;
+        Some(Member { name: name.to_string(), ..member.clone() })
+    });
+    as_input(&Tree::Folder(below.collect()))
+}
+
+/// The content by which an output counts as an input: of a link what it leads to, which is not on record.
+fn as_input(tree: &Tree) -> Option<Content> {
+    let link = match tree {
+        Tree::Link(_) => true,
+        Tree::Folder(members) => members.iter().any(|member| matches!(member.what, Tree::Link(_))),
+        Tree::File { .. } | Tree::Absent => false,
+    };
+    (!link).then(|| tree.content())
 }
 
 impl Now for Above<'_> {
@@ -245,3 +306,6 @@ impl Now for Above<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,6 @@ use crate::os::clock::{Clock, SystemClock};
 use crate::os::lock::{Holder, Lock, LockFault, host};
 use crate::os::signal;
 use crate::pipeline::spec::{CacheSettings, Store};
-use crate::plan::decide::Verdict;
 use crate::plan::walk::{Selection, Walked, walk};
 use crate::record::cache::{Cache, Keep, Saver};
 use crate::record::known::{Known, Last};
@@ -183,7 +182,8 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     prime(&opened, &selection);
     let walked = look_at(&graph, &mut opened, &cache, &mut answers, &selection);
     check_missing(&graph, &walked, &opened)?;
-    let fresh: Vec<bool> = walked.verdicts.iter().map(|verdict| *verdict == Some(Verdict::UpToDate)).collect();
+    // What rests on a restore is asked again after it.
+    let fresh = walked.certain.clone();
     check_links(&graph, &opened, &selection, &fresh)?;
     if opened.compiled {
         let twice = claims::conflicts(&opened.site, &graph);

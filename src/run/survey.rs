@@ -158,10 +158,13 @@ impl Now for Sight<'_> {
 
     fn nonce(&mut self, task: TaskId) -> Option<u64> {
         let memory = self.known.task(&self.graph.task(task).name)?;
-        if memory.last != Last::Well {
-            return None;
-        }
-        self.known.read(memory.good?).ok().map(|record| record.nonce)
+        // What reads a spoilt result runs on what is there.
+        let at = match memory.last {
+            Last::Well => memory.good?,
+            Last::Spoilt => memory.spoilt?,
+            _ => return None,
+        };
+        self.known.read(at).ok().map(|record| record.nonce)
     }
 }
 
@@ -215,7 +218,12 @@ impl Survey for Sight<'_> {
         let name = &self.graph.task(id).name;
         let Some(memory) = self.known.task(name) else { return Ok(Remembered::default()) };
         let good = match memory.good {
-            Some(at) => Some(Arc::new(self.known.read(at).map_err(|error| format!("cannot read the record of `{name}`: {error}"))?)),
+            Some(at) => match self.known.read(at) {
+                Ok(record) => Some(Arc::new(record)),
+                // Damaged: as if there were none.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+                Err(error) => return Err(format!("cannot read the record of `{name}`: {error}")),
+            },
             None => None,
         };
         let last = match memory.last {

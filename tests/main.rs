@@ -10,4 +10,5 @@ mod exec;
 mod kills;
 mod pipelines;
 mod staleness;
+mod tidy;
 mod yard;

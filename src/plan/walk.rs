@@ -102,10 +102,10 @@ pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Wa
         } else {
             match one(graph, id, selection, &walked.verdicts, survey, &mut walked.missing) {
                 Ok((verdict, manifest)) => {
-                    if verdict != Verdict::UpToDate {
-                        if let Some(kept) = walked.manifests.get_mut(id.index()) {
-                            *kept = Some(manifest);
-                        }
+                    if verdict != Verdict::UpToDate
+                        && let Some(kept) = walked.manifests.get_mut(id.index())
+                    {
+                        *kept = Some(manifest);
                     }
                     verdict
                 }

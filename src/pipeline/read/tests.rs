@@ -1,3 +1,5 @@
+//! Files as short texts, faults as lines.
+
 use std::time::Duration;
 
 use super::*;

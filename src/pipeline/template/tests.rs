@@ -1,3 +1,5 @@
+//! Templates with what they come to, and their faults with places.
+
 use super::*;
 use crate::diag::Span;
 use crate::pipeline::scope::Volatiles;

@@ -1,3 +1,5 @@
+//! Trees, places and limits; what a writer writes is read back.
+
 use super::*;
 use crate::diag::Sources;
 

@@ -1,3 +1,5 @@
+//! What was applied is what is read back, over compactions and boots.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The file cut, garbled, replaced, and on a full disk.
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;

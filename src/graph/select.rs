@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use globset::{Glob, GlobMatcher};
+
 use crate::graph::{Edge, Graph};
 use crate::name::{RelPath, TaskId};
 use crate::near::nearest;
@@ -122,10 +124,10 @@ fn named(graph: &Graph, term: &str) -> Result<Option<Vec<(TaskId, bool)>>, Selec
     let mut found = Vec::new();
     let mut stage_known = false;
     let mut axes_known = wanted.is_empty();
-    let keys: Vec<(&str, &str, Option<Pattern>)> = wanted.iter().map(|(axis, key)| (*axis, *key, glob_of(key))).collect();
+    let keys: Vec<(&str, &str, Option<GlobMatcher>)> = wanted.iter().map(|(axis, key)| (*axis, *key, glob_of(key))).collect();
     for candidate in &graph.stages {
         let this =
-            stage.is_empty() || candidate.name == stage || stage_pattern.as_ref().is_some_and(|pattern| pattern.matches(&candidate.name));
+            stage.is_empty() || candidate.name == stage || stage_pattern.as_ref().is_some_and(|pattern| pattern.is_match(&candidate.name));
         if !this {
             continue;
         }
@@ -139,7 +141,7 @@ fn named(graph: &Graph, term: &str) -> Result<Option<Vec<(TaskId, bool)>>, Selec
             let fits = keys.iter().all(|(axis, key, pattern)| {
                 item_texts(graph, task, axis, name.as_str())
                     .iter()
-                    .any(|text| text == key || pattern.as_ref().is_some_and(|pattern| pattern.matches(text)) || in_range(key, text))
+                    .any(|text| text == key || pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)) || in_range(key, text))
             });
             if fits {
                 found.push((task, candidate.name == stage));
@@ -192,8 +194,9 @@ fn in_range(range: &str, text: &str) -> bool {
     }
 }
 
-fn glob_of(text: &str) -> Option<Pattern> {
-    crate::pattern::is_pattern(text).then(|| Pattern::parse(text).ok())?
+/// A glob over names: `*` matches any characters, also the `/` of an item's key.
+fn glob_of(text: &str) -> Option<GlobMatcher> {
+    crate::pattern::is_pattern(text).then(|| Glob::new(text).ok().map(|glob| glob.compile_matcher()))?
 }
 
 /// The task that makes a path, or the tasks that make something below it.

@@ -5,11 +5,15 @@
 //! starts anything. Must hold: everything here can be sent to another process.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{AttemptId, RelPath};
+
+/// Variables of an environment: name and value.
+pub type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Everything an executor needs to run one attempt.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -18,8 +22,10 @@ pub struct Launch {
     pub id: AttemptId,
     /// The program and its arguments; the program with a `/` or as it is found on `env`'s PATH.
     pub argv: Vec<Vec<u8>>,
-    /// The whole environment.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What all commands of a run are given; one allocation, so that it is handed on only once.
+    pub common: Arc<Variables>,
+    /// Variables of its own, over the common ones. The two are the whole environment.
+    pub env: Variables,
     /// The working folder, in the workspace.
     pub dir: RelPath,
     /// Standard input, in the workspace as seen from it; `None` is `/dev/null`.

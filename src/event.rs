@@ -19,6 +19,8 @@ pub use pieces::{
 pub trait Sink: Send {
     /// Takes one event; `at` is its time in nanoseconds since 1970.
     fn take(&mut self, at: i64, event: &Event);
+    /// The run waits now: what was taken so far should be seen.
+    fn flush(&mut self) {}
     /// No event follows: everything is written, a terminal is left as it was.
     fn end(&mut self) {}
 }

@@ -46,6 +46,7 @@ impl Rig {
         let id = AttemptId { run: RunId { number: 1, nonce: 1 }, task: task.into(), n: 1 };
         let path = std::env::var("PATH").unwrap();
         Launch {
+            common: Default::default(),
             env: vec![(b"PATH".to_vec(), path.into_bytes()), (mark::VARIABLE.into(), self.mark.attempt(&id).into_bytes())],
             id,
             argv: argv.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
@@ -137,7 +138,7 @@ fn ends_are_told_as_they_are() {
     assert_eq!(rig.run_shell("kill -TERM $$"), Cause::Signal(15));
     let launch = rig.launch("t", &["samtolls"]);
     assert_eq!(rig.run(launch).cause, Cause::NotStarted("command not found: samtolls".into()));
-    let launch = rig.launch("t", &["true"]);
+    let launch = rig.launch("t", &["sleep", "0.05"]);
     let ended = rig.run(launch);
     assert_eq!(ended.cause, Cause::Success);
     assert!(ended.usage.read.is_some() && ended.usage.written.is_some());
@@ -507,6 +508,8 @@ fn peak_memory_is_the_commands_own() {
     fat.wait().unwrap();
     assert_eq!(touched, 500);
     eprintln!("true: {} KiB, 60 MiB: {} KiB", thin >> 10, sixty >> 10);
-    assert!(thin < 10 << 20, "{thin}");
+    // A program without optimisation is bigger itself, and its child begins with its pages.
+    let most = if cfg!(debug_assertions) { 20 } else { 10 };
+    assert!(thin < most << 20, "{thin}");
     assert!((55 << 20..=65 << 20).contains(&sixty), "{sixty}");
 }

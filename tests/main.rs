@@ -2,4 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_days;
+mod cli;
+mod common;
 mod exec;
+mod kills;
+mod staleness;
+mod yard;

@@ -3,6 +3,7 @@
 //! Owns how a fault of opening is said, for people and as JSON. Writes nothing and takes no lock. Must
 //! hold: every listing command sees the same facts.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,22 +11,24 @@ use crate::cli::error::{BROKEN, BUSY, CliError, WRONG};
 use crate::cli::options::{Which, split};
 use crate::cli::{render, terminal};
 use crate::diag::{Diagnostic, Sources};
-use crate::event::{PipelineFields, ReasonFields, reason_fields};
-use crate::graph::Graph;
-use crate::name::TaskId;
+use crate::event::{PipelineFields, ReasonFields, TaskFields, reason_fields};
+use crate::graph::{Edge, Graph, Source, Tool};
+use crate::name::{RelPath, TaskId};
+use crate::os::clock::{Clock, SystemClock};
 use crate::os::lock::LockFault;
 use crate::pipeline::config::{SetFault, split_set};
 use crate::pipeline::spec::{Runs, Store};
 use crate::plan::decide::Verdict;
-use crate::plan::reason::Reason;
+use crate::plan::reason::{Reason, compare};
 use crate::plan::walk::{Selection, Walked};
 use crate::record::cache::{Cache, Keep};
+use crate::record::record::Record;
 use crate::report::json::{CheckJson, Listing, RunsWord, VerdictWord};
-use crate::report::words::Again;
+use crate::report::words::{self, Again};
 use crate::run::driver::place_of;
 use crate::run::open::{OpenFault, Opened, Request, open};
 use crate::run::session::{SessionFault, boot_number, cache_folder, check_missing, choose_among, look_at, prime};
-use crate::run::survey::Answers;
+use crate::run::survey::{Answers, wanted};
 
 /// FILE and the other words of a command line.
 pub struct Words {
@@ -79,6 +82,9 @@ pub struct Seen {
     pub selection: Selection,
     /// The verdicts.
     pub walked: Walked,
+    /// The verdicts if nothing ran but for being stale (`runs: always` as if it were not there); `None`:
+    /// not asked for, or no stage says so.
+    pub calm: Option<Walked>,
     /// The run whose answers of tool commands were used.
     pub as_of: Option<u64>,
 }
@@ -96,6 +102,10 @@ pub struct How {
     pub all: bool,
     /// Sources that are not there are an error.
     pub strict: bool,
+    /// What is selected is only looked at: naming it is no order to run it.
+    pub unnamed: bool,
+    /// Also ask what would run if `runs: always` were not there.
+    pub calm: bool,
 }
 
 /// Opens a pipeline and asks about the selected tasks.
@@ -106,6 +116,9 @@ pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Res
         .map_err(|fault| session_error(fault, json))?;
     if how.all && selectors.is_empty() {
         selection.chosen = vec![true; graph.tasks.len()];
+    }
+    if how.unnamed {
+        selection.named = vec![false; graph.tasks.len()];
     }
     let (dir, store) = cache_options()?;
     let keep = match store.or(opened.cache.store).unwrap_or_default() {
@@ -122,7 +135,13 @@ pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Res
     if how.strict {
         check_missing(&graph, &walked, &opened).map_err(|fault| session_error(fault, json))?;
     }
-    Ok(Seen { opened, graph, selection, walked, as_of: answers.as_of })
+    let always = how.calm && graph.stages.iter().any(|stage| stage.runs == Runs::Always);
+    let calm = always.then(|| {
+        let mut calm = (*graph).clone();
+        calm.stages.iter_mut().filter(|stage| stage.runs == Runs::Always).for_each(|stage| stage.runs = Runs::Auto);
+        look_at(&calm, &mut opened, &cache, &mut answers, &selection)
+    });
+    Ok(Seen { opened, graph, selection, walked, calm, as_of: answers.as_of })
 }
 
 impl Seen {
@@ -142,39 +161,124 @@ impl Seen {
         self.graph.order.iter().filter(|id| !self.graph.is_gate(**id)).filter_map(move |id| Some((*id, verdicts[id.index()].as_ref()?)))
     }
 
-    /// The reasons of a verdict, worded for programs.
-    pub fn reasons(&self, id: TaskId, verdict: &Verdict) -> Vec<ReasonFields> {
-        reasons_of(verdict).iter().map(|reason| reason_fields(reason, place_of(&self.graph, id, reason))).collect()
+    /// The tasks that selectors mean themselves, without what they need, in the order of the file.
+    pub fn meant(&self, selectors: &[String]) -> Result<Vec<TaskId>, CliError> {
+        let chosen = choose_among(&self.graph, &self.opened.known, &self.opened.site.here, selectors, true, false, &[])
+            .map_err(|fault| session_error(fault, false))?;
+        Ok((0..self.graph.tasks.len() as u32).map(TaskId).filter(|id| chosen.chosen[id.index()]).collect())
+    }
+
+    /// The verdict of a task; what was not looked at counts as it is.
+    pub fn verdict(&self, id: TaskId) -> &Verdict {
+        self.walked.verdicts.get(id.index()).and_then(Option::as_ref).unwrap_or(&Verdict::UpToDate)
+    }
+
+    /// What would be done with each task, by task. Beyond [`verdict_word`]: a task that builds on the
+    /// execution of one that will run will run too, since a new execution is always another.
+    pub fn words(&self) -> Vec<VerdictWord> {
+        let mut words = vec![VerdictWord::UpToDate; self.graph.tasks.len()];
+        for &id in &self.graph.order {
+            if self.graph.is_gate(id) {
+                continue;
+            }
+            let word = verdict_word(self.verdict(id));
+            let certain = word == VerdictWord::Pending
+                && self
+                    .graph
+                    .tasks_above(id)
+                    .into_iter()
+                    .any(|(above, edge)| edge == Edge::Stamp && words[above.index()] == VerdictWord::Run);
+            words[id.index()] = if certain { VerdictWord::Run } else { word };
+        }
+        words
+    }
+
+    /// Why a task would not stay as it is, worded for programs.
+    pub fn reasons(&self, id: TaskId) -> Vec<ReasonFields> {
+        let list: Vec<Reason> = match self.verdict(id) {
+            Verdict::UpToDate | Verdict::Unknown(_) => Vec::new(),
+            Verdict::Run(reasons) => reasons.clone(),
+            Verdict::Pending { own, .. } if !own.is_empty() => own.clone(),
+            Verdict::Pending { .. } => self.perhaps(id),
+            Verdict::Restore { record, files } => self.restored(id, record, files),
+            Verdict::Missing(paths) => paths.iter().cloned().map(Reason::OutputGone).collect(),
+        };
+        let makers = if list.iter().any(|reason| matches!(reason, Reason::Part { .. })) { self.makers(id) } else { HashMap::new() };
+        list.iter()
+            .map(|reason| {
+                let mut fields = reason_fields(reason, place_of(&self.graph, id, reason));
+                if let (None, Some(what)) = (&fields.task, &fields.what) {
+                    fields.task = makers.get(what.as_str()).map(|maker| self.graph.task(*maker).name.to_string());
+                }
+                fields
+            })
+            .collect()
+    }
+
+    /// The tasks that make what a task reads, by path.
+    fn makers(&self, id: TaskId) -> HashMap<&str, TaskId> {
+        let task = self.graph.task(id);
+        let inputs = task.inputs.iter().filter_map(|input| match &input.source {
+            Source::Path { path, from: Some(from), .. } => Some((path.as_str(), *from)),
+            _ => None,
+        });
+        let tools = task.tools.iter().filter_map(|tool| match tool {
+            Tool::File { path, from: Some(from), .. } => Some((path.as_str(), *from)),
+            _ => None,
+        });
+        inputs.chain(tools).collect()
     }
 
     /// What of a manifest waits for tasks above: `if clean comes out different`.
-    pub fn perhaps(&self, id: TaskId) -> Vec<ReasonFields> {
-        let Some(manifest) = &self.walked.manifests[id.index()] else { return Vec::new() };
+    fn perhaps(&self, id: TaskId) -> Vec<Reason> {
+        let Some(manifest) = self.walked.manifests.get(id.index()).and_then(Option::as_ref) else { return Vec::new() };
         manifest
             .parts
             .iter()
             .filter(|part| part.waits_for().is_some())
-            .map(|part| {
-                let reason =
-                    Reason::Part { was: Some(Box::new(part.clone())), is: Some(Box::new(part.clone())), from: part.waits_for().cloned() };
-                reason_fields(&reason, place_of(&self.graph, id, &reason))
+            .map(|part| Reason::Part {
+                was: Some(Box::new(part.clone())),
+                is: Some(Box::new(part.clone())),
+                from: part.waits_for().cloned(),
             })
             .collect()
     }
+
+    /// Why a result has to be brought back: it is not there, or the last one was made from something else.
+    fn restored(&self, id: TaskId, record: &Record, files: &[RelPath]) -> Vec<Reason> {
+        let good = self.good(id).filter(|good| good.key != record.key);
+        let now = self.walked.manifests.get(id.index()).and_then(Option::as_ref);
+        match (good, now) {
+            (Some(good), Some(now)) => compare(&good.manifest, now),
+            _ => files
+                .iter()
+                .map(|path| match self.opened.disk.stamp(path, false) {
+                    Ok(Some(_)) => Reason::OutputChanged(path.clone()),
+                    _ => Reason::OutputGone(path.clone()),
+                })
+                .collect(),
+        }
+    }
+
+    /// A task's last good record.
+    pub fn good(&self, id: TaskId) -> Option<Record> {
+        let memory = self.opened.known.task(&self.graph.task(id).name)?;
+        self.opened.known.read(memory.good?).ok()
+    }
 }
 
-/// The reasons in a verdict.
-pub fn reasons_of(verdict: &Verdict) -> &[Reason] {
-    match verdict {
-        Verdict::Run(reasons) | Verdict::Pending { own: reasons, .. } => reasons,
-        _ => &[],
-    }
+/// Bytes that a restore brings back.
+pub fn restore_bytes(record: &Record, files: &[RelPath]) -> u64 {
+    if files.is_empty() { 0 } else { wanted(record, files).iter().map(|(_, tree)| tree.bytes()).sum() }
 }
 
 /// A verdict's word.
 pub fn verdict_word(verdict: &Verdict) -> VerdictWord {
     match verdict {
-        Verdict::UpToDate | Verdict::Missing(_) => VerdictWord::UpToDate,
+        Verdict::UpToDate => VerdictWord::UpToDate,
+        Verdict::Missing(_) => VerdictWord::Missing,
+        // All stands already: no work, only a record to be taken over.
+        Verdict::Restore { files, .. } if files.is_empty() => VerdictWord::UpToDate,
         Verdict::Restore { .. } => VerdictWord::Restore,
         Verdict::Pending { own, .. } if own.is_empty() => VerdictWord::Pending,
         Verdict::Run(_) | Verdict::Pending { .. } => VerdictWord::Run,
@@ -189,6 +293,62 @@ pub fn runs_word(runs: Runs) -> RunsWord {
         Runs::Always => RunsWord::Always,
         Runs::Manual => RunsWord::Manual,
         Runs::Never => RunsWord::Never,
+    }
+}
+
+/// TASK of a task.
+pub fn task_fields(graph: &Graph, id: TaskId) -> TaskFields {
+    let task = graph.task(id);
+    let mut fields = TaskFields::of(&task.name);
+    fields.axes.0 = task.axes.clone();
+    fields
+}
+
+/// Nanoseconds since 1970.
+pub fn now() -> i64 {
+    SystemClock::new().wall()
+}
+
+/// How many of each kind of reason, as `input changed 9, config changed 3`; each counts once a task.
+#[derive(Default)]
+pub struct Tally(Vec<(String, u64)>);
+
+impl Tally {
+    /// Counts the reasons of one task.
+    pub fn add(&mut self, reasons: &[ReasonFields]) {
+        let mut seen: Vec<&str> = Vec::new();
+        for reason in reasons {
+            if !seen.contains(&reason.reason.as_str()) {
+                seen.push(&reason.reason);
+                self.one(&kind(&reason.reason));
+            }
+        }
+    }
+
+    /// Counts something else.
+    pub fn one(&mut self, what: &str) {
+        match self.0.iter_mut().find(|(has, _)| has == what) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((what.to_string(), 1)),
+        }
+    }
+
+    /// The most frequent first.
+    pub fn said(mut self) -> String {
+        self.0.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        self.0.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A reason's word for people.
+fn kind(word: &str) -> String {
+    match word {
+        "input_perhaps" => "perhaps changed above".into(),
+        "spoilt" => "input changed while it ran".into(),
+        "always" => "runs always".into(),
+        "failed" => "failed before".into(),
+        "stamp_changed" => "runs anew above".into(),
+        other => words::printable(other).replace('_', " "),
     }
 }
 

@@ -55,6 +55,7 @@ pub struct RunArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then stages, tasks, output paths, tag:x, status:x or name globs
     #[arg(value_name = "FILE|SELECTOR")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -92,6 +93,7 @@ pub struct ResumeArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then the number of the run to go on with
     #[arg(value_name = "FILE|RUN")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -111,6 +113,7 @@ pub struct PlanArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then selectors
     #[arg(value_name = "FILE|SELECTOR")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -136,6 +139,7 @@ pub struct GraphArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then selectors
     #[arg(value_name = "FILE|SELECTOR")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -165,6 +169,7 @@ pub struct StatusArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then selectors
     #[arg(value_name = "FILE|SELECTOR")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -187,6 +192,7 @@ pub struct WhyArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then a task, a stage or an output path
     #[arg(value_name = "FILE|TASK")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file
@@ -203,6 +209,7 @@ pub struct LogArgs {
     /// The pipeline file (if it ends in .yaml or .yml), then a task, a stage or an output path
     #[arg(value_name = "FILE|TASK")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// Go on printing while the command writes
@@ -222,6 +229,7 @@ pub struct CheckArgs {
     /// The pipeline file
     #[arg(value_name = "FILE")]
     pub words: Vec<String>,
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the whole command")]
     #[command(flatten)]
     pub which: Which,
     /// The pipeline file

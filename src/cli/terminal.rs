@@ -7,6 +7,11 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::report::Style;
 
+/// Whether stdout is a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// How stderr looks.
 pub fn stderr() -> Style {
     style(io::stderr().is_terminal())
@@ -33,10 +38,16 @@ fn width() -> usize {
 
 /// Prints a result. A reader that went away is no error.
 pub fn print(text: &str) -> io::Result<()> {
+    write(text.as_bytes()).map(|_| ())
+}
+
+/// Writes bytes of a result as they are. False: the reader went away.
+pub fn write(bytes: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -74,6 +74,22 @@ pub enum DiskFault {
 }
 
 impl DiskFault {
+    /// The same with the path as people wrote it.
+    pub fn shown_as(mut self, shown: &str) -> DiskFault {
+        match &mut self {
+            DiskFault::NotThere { path }
+            | DiskFault::IsFolder { path }
+            | DiskFault::NotAFolder { path }
+            | DiskFault::Special { path, .. }
+            | DiskFault::TooBig { path, .. }
+            | DiskFault::Permission { path }
+            | DiskFault::Changing { path }
+            | DiskFault::NotUtf8 { folder: path, .. }
+            | DiskFault::System { path, .. } => *path = shown.to_string(),
+        }
+        self
+    }
+
     /// What the system said of a path.
     pub fn system(path: impl Into<String>, error: Errno) -> DiskFault {
         let path = path.into();

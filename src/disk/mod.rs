@@ -129,7 +129,9 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
     stat::at(rustix::fs::CWD, path, true).ok().flatten().as_ref().map(stamp_of)
 }
 
-fn stamp_of(stat: &stat::Stat) -> Stamp {
+/// The stamp of what `stat` says.
+#[allow(clippy::unnecessary_cast)] // other widths on other systems
+pub fn stamp_of(stat: &stat::Stat) -> Stamp {
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
     Stamp {
         size: stat.st_size as u64,

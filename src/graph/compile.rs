@@ -45,6 +45,8 @@ pub struct Given<'a> {
     pub root: &'a str,
     /// The folder of the pipeline file as seen from the workspace, for `${{ here }}`.
     pub here: RelPath,
+    /// The pipeline file as seen from the workspace.
+    pub own: RelPath,
     /// The caller's environment, for `${{ env.X }}`.
     pub environment: &'a [(String, String)],
 }
@@ -63,6 +65,7 @@ pub fn compile(pipeline: &Pipeline, given: &Given<'_>, look: &dyn Look) -> (Grap
         tasks: Vec::with_capacity(pipeline.stages.len()),
         drafts: Vec::with_capacity(pipeline.stages.len()),
         base: base_scope(given),
+        variables: BTreeSet::new(),
     };
     for (index, stage) in pipeline.stages.iter().enumerate() {
         compiler.declare(StageId(index as u32), stage);
@@ -110,6 +113,8 @@ struct Compiler<'a> {
     tasks: Vec<Task>,
     drafts: Vec<Draft>,
     base: Scope,
+    /// Variables of the caller that axes read.
+    variables: BTreeSet<String>,
 }
 
 impl<'a> Compiler<'a> {
@@ -192,7 +197,7 @@ impl<'a> Compiler<'a> {
         let combinations = if stage.foreach.is_empty() {
             vec![Combination::default()]
         } else {
-            combinations(stage, &scope, self.source, &mut self.faults)
+            combinations(stage, &scope, self.source, &mut self.variables, &mut self.faults)
         };
         if self.tasks.len() + combinations.len() > MOST_TASKS {
             self.faults.push(Diagnostic::error(
@@ -212,7 +217,6 @@ impl<'a> Compiler<'a> {
                 scope.set(name, item.clone());
             }
             let mut reads = Reads::default();
-            reads.config.extend(combination.reads.iter().cloned());
             let dir = match &dir {
                 None => RelPath::workspace(),
                 Some(prepared) => match self.text(prepared, &scope, &mut reads) {
@@ -361,6 +365,9 @@ impl<'a> Compiler<'a> {
             Diagnostic::error("output_workspace", at, "the workspace itself can't be an output").label("name a folder in it")
         } else if path.as_str() == ".flow" || path.as_str().starts_with(".flow/") {
             Diagnostic::error("output_in_flow", at, "`.flow` is flow's own folder").label("put the output elsewhere")
+        } else if path == self.given.own || self.given.own.below(&path).is_some() {
+            Diagnostic::error("output_pipeline", at, format!("the pipeline file lies at or below the output `{path}`"))
+                .label("flow would move it out of the way: put the output elsewhere")
         } else if pattern::is_pattern(text) && !self.literal_brackets(text) {
             Diagnostic::error("output_glob", at, format!("output `{text}` is a glob"))
                 .label("name each file, or a folder with `/` at the end")
@@ -524,13 +531,17 @@ impl<'a> Compiler<'a> {
                 }
             }
             let done = self.second(id, stage, draft, &mut resolved, &outputs, &mut commands);
+            for (pattern, found) in &resolved.tool_globs {
+                resolver.globs.answered(id, pattern, || found.iter().filter(|path| outputs.maker(path).is_none()));
+            }
             above.push(resolved.edges);
             finished.push(Some(done));
             if self.faults[before..].iter().any(Diagnostic::is_error) {
                 failed_stage = Some(stage_id);
             }
         }
-        let gates = resolver.gates();
+        let (gates, globs) = resolver.end();
+        let (globs, globs_of) = globs.end();
         for (task, done) in self.tasks.iter_mut().zip(finished) {
             let Some(done) = done else { continue };
             task.command = done.command;
@@ -569,6 +580,9 @@ impl<'a> Compiler<'a> {
             order,
             config: self.given.config.clone(),
             config_places,
+            variables: self.variables.into_iter().collect(),
+            globs,
+            globs_of,
         };
         (graph, self.faults)
     }
@@ -771,6 +785,7 @@ impl<'a> Compiler<'a> {
                     self.faults.push(Diagnostic::error("tool_missing", at, format!("tool `{text}` matches no file")))
                 }
                 Ok(paths) => {
+                    resolved.tool_globs.push((text.to_string(), paths.clone()));
                     for path in paths {
                         if seen.insert(path.clone()) {
                             tools.push(Tool::File { path, automatic: false, from: None });

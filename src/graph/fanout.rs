@@ -4,6 +4,8 @@
 //! combinations is that of the axes, the last one moving fastest; two items with one key are an
 //! error, never one task.
 
+use std::collections::BTreeSet;
+
 use crate::diag::{Diagnostic, Span};
 use crate::pipeline::scope::{RESERVED, Scope, Val, Volatile};
 use crate::pipeline::spec::{Axis, Items, Stage, Words};
@@ -17,15 +19,22 @@ pub struct Combination {
     pub axes: Vec<(String, String)>,
     /// Each axis and its item: what templates see.
     pub items: Vec<(String, Val)>,
-    /// Settings that the axes' expressions read.
-    pub reads: Vec<String>,
 }
 
 /// Most tasks that one pipeline may have.
 pub const MOST_TASKS: usize = 2_000_000;
 
 /// All combinations of a stage's axes. `scope` is what an expression may name besides earlier axes.
-pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Vec<Combination> {
+/// `variables` takes the caller's variables that the axes read: with others the graph is another. No
+/// setting an axis reads is a part of a task: an item that is added must not make the others stale, and
+/// what a task uses of its item stands in its texts.
+pub fn combinations(
+    stage: &Stage,
+    scope: &Scope,
+    source: &str,
+    variables: &mut BTreeSet<String>,
+    faults: &mut Vec<Diagnostic>,
+) -> Vec<Combination> {
     let mut all = vec![Combination::default()];
     for axis in &stage.foreach {
         if RESERVED.contains(&axis.name.text.as_str()) {
@@ -41,7 +50,7 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
             for (name, item) in &combination.items {
                 inner.set(name, item.clone());
             }
-            let Some((items, reads)) = items(axis, &inner, source, faults) else { return Vec::new() };
+            let Some(items) = items(axis, &inner, source, variables, faults) else { return Vec::new() };
             if next.len() + items.len() > MOST_TASKS {
                 faults.push(Diagnostic::error(
                     "too_many_tasks",
@@ -54,7 +63,6 @@ pub fn combinations(stage: &Stage, scope: &Scope, source: &str, faults: &mut Vec
                 let mut grown = combination.clone();
                 grown.axes.push((axis.name.text.clone(), key));
                 grown.items.push((axis.name.text.clone(), item));
-                grown.reads.extend(reads.iter().cloned());
                 next.push(grown);
             }
         }
@@ -72,18 +80,11 @@ fn excluded(rule: &[(crate::value::Key, Vec<Value>)], combination: &Combination)
 
 type Keyed = Vec<(String, Val)>;
 
-/// The items of one axis, with their keys, and the settings that were read for them.
-fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<(Keyed, Vec<String>)> {
-    let (value, reads, at) = match &axis.items {
-        Items::Expression(words) => {
-            let (value, reads) = evaluate(words, scope, source, faults)?;
-            (value, reads, words.at)
-        }
-        Items::Literal(value) => {
-            let mut reads = Vec::new();
-            let filled = fill(value, scope, source, faults, &mut reads)?;
-            (filled, reads, value.at)
-        }
+/// The items of one axis, with their keys.
+fn items(axis: &Axis, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Keyed> {
+    let (value, at) = match &axis.items {
+        Items::Expression(words) => (evaluate(words, scope, source, variables, faults)?, words.at),
+        Items::Literal(value) => (fill(value, scope, source, variables, faults)?, value.at),
     };
     let keyed = keyed(value, at, &axis.name.text, faults)?;
     let mut seen = std::collections::HashSet::new();
@@ -96,13 +97,16 @@ fn items(axis: &Axis, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>)
             return None;
         }
     }
-    Some((keyed, reads))
+    Some(keyed)
 }
 
-fn evaluate(words: &Words, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>) -> Option<(Val, Vec<String>)> {
+fn evaluate(words: &Words, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     let result = expression(&words.text).and_then(|expression| expression.value(scope, Volatile::ByName));
     match result {
-        Ok((value, reads)) => Some((value, reads.config.into_iter().collect())),
+        Ok((value, reads)) => {
+            variables.extend(reads.env);
+            Some(value)
+        }
         Err(list) => {
             for fault in list {
                 let word = words.text.trim();
@@ -126,7 +130,7 @@ pub fn at_words(fault: &Fault, words: &Words, source: &str) -> Diagnostic {
 }
 
 /// A literal list or map with the templates in its texts filled in.
-fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>, reads: &mut Vec<String>) -> Option<Val> {
+fn fill(value: &Value, scope: &Scope, source: &str, variables: &mut BTreeSet<String>, faults: &mut Vec<Diagnostic>) -> Option<Val> {
     match &value.data {
         Data::Scalar(Scalar { text, style }) if text.contains("${{") => {
             let words = Words { text: text.clone(), at: value.at, style: *style };
@@ -144,7 +148,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
             };
             match result {
                 Ok((value, read)) => {
-                    reads.extend(read.config);
+                    variables.extend(read.env);
                     Some(value)
                 }
                 Err(list) => {
@@ -157,7 +161,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::List(list) => {
             let mut filled = Vec::with_capacity(list.len());
             for item in list {
-                match fill(item, scope, source, faults, reads)? {
+                match fill(item, scope, source, variables, faults)? {
                     // A template that yields a list splices, null drops.
                     Val::List(inner) if is_hole(item) => filled.extend(inner),
                     Val::Null if is_hole(item) => {}
@@ -169,7 +173,7 @@ fn fill(value: &Value, scope: &Scope, source: &str, faults: &mut Vec<Diagnostic>
         Data::Map(entries) => {
             let mut filled = Vec::with_capacity(entries.len());
             for (key, item) in entries {
-                filled.push((key.text.clone(), fill(item, scope, source, faults, reads)?));
+                filled.push((key.text.clone(), fill(item, scope, source, variables, faults)?));
             }
             Some(Val::Map(filled))
         }
@@ -196,7 +200,7 @@ fn keyed(value: Val, at: Span, axis: &str, faults: &mut Vec<Diagnostic>) -> Opti
                         let named =
                             fields.iter().find(|(name, _)| name == "key").or_else(|| fields.iter().find(|(name, _)| name == "name"));
                         let key = match named {
-                            Some((field, value)) => match printed(&value) {
+                            Some((field, value)) => match printed(value) {
                                 Some(key) => key,
                                 None => {
                                     return fail(

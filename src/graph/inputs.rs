@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::diag::{Diagnostic, Span};
+use crate::graph::globs::Globs;
 use crate::graph::link::Outputs;
 use crate::graph::{Edge, Input, Look, Source, Stage, Task};
 use crate::name::{RelPath, StageId, TaskId};
@@ -73,6 +74,8 @@ pub struct Resolved {
     pub edges: Vec<(TaskId, Edge)>,
     /// Some paths are known only when the tasks above are done.
     pub late: bool,
+    /// Globs of its tools, each with what it found.
+    pub tool_globs: Vec<(String, Vec<RelPath>)>,
 }
 
 /// Answers for all tasks of one graph.
@@ -83,12 +86,17 @@ pub struct Resolver<'a> {
     ranges: Vec<(u32, u32)>,
     axes: Vec<Vec<String>>,
     /// Tasks of a stage by the item keys of some of its axes.
-    groups: HashMap<(StageId, Vec<String>), HashMap<Vec<String>, Vec<TaskId>>>,
+    groups: HashMap<(StageId, Vec<String>), ByKeys>,
     gates: Vec<StageId>,
     gate_of: HashMap<StageId, TaskId>,
     tasks: usize,
     gone: Option<HashSet<RelPath>>,
+    /// The globs that were answered.
+    pub globs: Globs,
 }
+
+/// Tasks by the item keys of some axes.
+type ByKeys = HashMap<Vec<String>, Vec<TaskId>>;
 
 /// Which tasks a `{from, where}` names.
 enum Chosen {
@@ -112,12 +120,13 @@ impl<'a> Resolver<'a> {
             gate_of: HashMap::new(),
             tasks,
             gone: None,
+            globs: Globs::default(),
         }
     }
 
-    /// The stages that need a gate, in the order of the gates' ids.
-    pub fn gates(self) -> Vec<StageId> {
-        self.gates
+    /// The stages that need a gate, in the order of the gates' ids; and the globs that were answered.
+    pub fn end(self) -> (Vec<StageId>, Globs) {
+        (self.gates, self.globs)
     }
 
     /// A task's inputs and the edges they make.
@@ -219,7 +228,7 @@ impl<'a> Resolver<'a> {
         let wanted: Vec<String> = filter.iter().map(|(axis, _, _)| axis.clone()).collect();
         let (from, to) = self.ranges[stage.index()];
         let group = self.groups.entry((stage, wanted.clone())).or_insert_with(|| {
-            let mut group: HashMap<Vec<String>, Vec<TaskId>> = HashMap::new();
+            let mut group = ByKeys::new();
             for task in (from..to).map(TaskId) {
                 let axes = &tasks[task.index()].axes;
                 let keys =
@@ -263,15 +272,21 @@ impl<'a> Resolver<'a> {
         resolved: &mut Resolved,
         faults: &mut Vec<Diagnostic>,
     ) {
-        let (stage, list): (StageId, Vec<TaskId>) = match chosen {
-            Chosen::Whole(stage) => {
-                let (from, to) = self.ranges[stage.index()];
-                self.whole(*stage, Edge::File, &mut resolved.edges);
-                (*stage, (from..to).map(TaskId).collect())
+        let stage = match chosen {
+            Chosen::Whole(stage) | Chosen::Some(stage, _) => *stage,
+        };
+        let (from, to) = self.ranges[stage.index()];
+        let all = (from..to).map(TaskId);
+        // What a stage without outputs gives is which execution of it counts.
+        let edge = if all.clone().any(|task| !tasks[task.index()].outputs.is_empty()) { Edge::File } else { Edge::Stamp };
+        let list: Vec<TaskId> = match chosen {
+            Chosen::Whole(_) => {
+                self.whole(stage, edge, &mut resolved.edges);
+                all.collect()
             }
-            Chosen::Some(stage, list) => {
-                resolved.edges.extend(list.iter().map(|task| (*task, Edge::File)));
-                (*stage, list.clone())
+            Chosen::Some(_, list) => {
+                resolved.edges.extend(list.iter().map(|task| (*task, edge)));
+                list.clone()
             }
         };
         if list.contains(&id) {
@@ -305,7 +320,6 @@ impl<'a> Resolver<'a> {
             let made = &tasks[task.index()].outputs;
             if made.is_empty() {
                 resolved.inputs.push(Input { entry, source: Source::Stamp(task), optional: false });
-                resolved.edges.push((task, Edge::Stamp));
             }
             for made in made.iter().filter(|made| output.is_empty() || output.contains(&made.role)) {
                 resolved.values[entry as usize].1.push(made.path.clone());
@@ -432,6 +446,7 @@ impl<'a> Resolver<'a> {
                 return;
             }
         };
+        self.globs.answered(id, text, || on_disk.iter().filter(|path| outputs.maker(path).is_none()));
         let mut found: std::collections::BTreeMap<RelPath, Option<TaskId>> = std::collections::BTreeMap::new();
         let mut own = None;
         let mut gone = 0;

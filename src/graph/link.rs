@@ -127,7 +127,6 @@ impl Outputs {
                 report((*first, a), (*second, b));
             }
         }
-        let mut folders: Vec<&(RelPath, TaskId, bool)> = Vec::new();
         for entry in &self.sorted {
             let mut at = entry.0.parent();
             while let Some(folder) = at {
@@ -137,9 +136,26 @@ impl Outputs {
                 }
                 at = folder.parent();
             }
-            folders.push(entry);
         }
+        faults.extend(self.alike(tasks, place));
         faults
+    }
+
+    /// Two outputs that a file system without case would take for one: the first such pair.
+    fn alike(&self, tasks: &[Task], place: impl Fn(TaskId, &Output) -> Span) -> Option<Diagnostic> {
+        let mut seen: HashMap<String, &(RelPath, TaskId, bool)> = HashMap::with_capacity(self.sorted.len());
+        for entry in &self.sorted {
+            let Some(first) = seen.insert(entry.0.as_str().to_lowercase(), entry).filter(|first| first.0 != entry.0) else { continue };
+            let at = span(tasks, (entry.1, &entry.0), &place)?;
+            let also = span(tasks, (first.1, &first.0), &place)?;
+            let message = format!("{} and {} differ only by case", first.0, entry.0);
+            let mut fault = Diagnostic::warning("case", at, message).label("one file where the file system ignores case");
+            if at != also {
+                fault = fault.also(also, "the other one");
+            }
+            return Some(fault);
+        }
+        None
     }
 }
 

@@ -25,6 +25,7 @@ use crate::value::Value;
 pub mod compile;
 pub mod draw;
 pub mod fanout;
+pub mod globs;
 pub mod inputs;
 pub mod late;
 pub mod link;
@@ -70,6 +71,12 @@ pub struct Graph {
     pub config: Value,
     /// Where each setting stands.
     pub config_places: Vec<(String, Place)>,
+    /// Variables of the caller that the axes read: with other values the graph is another.
+    pub variables: Vec<String>,
+    /// Globs that were answered when it was made.
+    pub globs: Vec<globs::Glob>,
+    /// The globs of each task that has any, sorted: indices into `globs`.
+    pub globs_of: Vec<(TaskId, u32)>,
 }
 
 /// Edges of all nodes in one flat array.
@@ -84,7 +91,7 @@ pub struct Edges {
 }
 
 /// Why one node waits for another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Edge {
     /// It reads a file the other makes.
     File,
@@ -341,6 +348,13 @@ impl Graph {
     /// Whether a node is a gate.
     pub fn is_gate(&self, id: TaskId) -> bool {
         id.index() >= self.tasks.len()
+    }
+
+    /// The globs of a task that were answered when the graph was made.
+    pub fn globs_of(&self, id: TaskId) -> impl Iterator<Item = &globs::Glob> {
+        let from = self.globs_of.partition_point(|(task, _)| *task < id);
+        let mine = self.globs_of.iter().skip(from).take_while(move |(task, _)| *task == id);
+        mine.filter_map(|(_, at)| self.globs.get(*at as usize))
     }
 
     /// The ids of a stage's tasks.

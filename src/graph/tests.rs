@@ -49,6 +49,7 @@ fn compiled(text: &str, files: &[&'static str]) -> (Graph, Vec<String>) {
         stem: "p",
         root: "/w",
         here: RelPath::workspace(),
+        own: RelPath("p.yaml".into()),
         environment: &[("HOME".into(), "/h".into())],
     };
     let (graph, more) = compile(&pipeline, &given, &Files(files.to_vec()));
@@ -145,6 +146,15 @@ fn settings_are_tracked_one_by_one() {
 }
 
 #[test]
+fn an_axis_is_no_setting_of_its_tasks() {
+    let graph = good(
+        "config: {cities: {sf: {t: 1}, seattle: {t: 2}}}\nstages:\n  s:\n    foreach: {c: config.cities}\n    cmd: run ${{ c.t }}\n    outputs: o/${{ c }}\n",
+        &[],
+    );
+    assert!(graph.tasks.iter().all(|task| task.settings.is_empty()));
+}
+
+#[test]
 fn globs_match_disk_and_declared_outputs() {
     let graph = good(
         concat!(
@@ -198,7 +208,7 @@ fn a_stage_without_outputs_gives_a_stamp() {
         "stages:\n  load:\n    cmd: psql\n    inputs: a.csv\n  report:\n    cmd: q\n    inputs: {from: load}\n    outputs: r\n",
         &["a.csv"],
     );
-    assert_eq!(edges(&graph), ["report <- load"]);
+    assert_eq!(edges(&graph), ["report <- load stamp"]);
     assert!(matches!(graph.tasks[1].inputs[0].source, Source::Stamp(TaskId(0))));
 }
 

@@ -124,6 +124,14 @@ impl Beneath {
     /// What stands at a path, links not followed; `None`: nothing.
     #[cfg(target_os = "linux")]
     pub fn stat(&self, path: &str) -> io::Result<Option<fs::Stat>> {
+        // A name in the folder itself: nothing on the way can be a link.
+        if !path.contains('/') && !matches!(path, "." | ".." | "") {
+            return match fs::statat(&self.folder, path, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some(stat)),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        }
         // One call where nothing stands: a first run asks this of each output.
         match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
             Ok(found) => Ok(Some(fs::fstat(found)?)),

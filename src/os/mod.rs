@@ -4,6 +4,8 @@ pub mod beneath;
 pub mod clock;
 pub mod copy;
 pub mod lock;
+#[cfg(test)]
+pub mod mounted;
 pub mod process;
 pub mod signal;
 pub mod stat;

@@ -1,15 +1,21 @@
-//! What is remembered of tasks and runs: the block and the frames of `state`, replayed.
+//! What is remembered of tasks, runs and files: the block and the frames of `state`, replayed.
 //!
-//! Owns the meaning of frames. Records stay in the file and are read when asked for. Must hold: what a
-//! run has applied while it went on is what another process reads afterwards, from the frames or from
-//! a new block; of another boot only what was synced in that boot is believed.
+//! Owns the meaning of frames, and the sections from [`META`] on. Records stay in the file and are read
+//! when they are asked for. Must hold: what a run has applied while it went on is what another process
+//! reads afterwards, before and after compaction.
+//!
+//! **Power.** What a frame says counts for the boot it was written in. In another boot it is believed only
+//! if a later SYNCED frame *of its own boot* covers it: then its data was on the disk before the power
+//! went. So each thing carries its [`Trust`]: the boot, and where its frame ends.
 
-use std::collections::{HashMap, HashSet};
+mod memory;
+mod table;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,153 +23,70 @@ use crate::hash::Digest;
 use crate::name::{AttemptId, RelPath, RunId, TaskName};
 use crate::record::manifest::Key;
 use crate::record::record::Record;
-use crate::record::state::frame::{Asked, At, Brief, End, Frame, RunEnd};
-use crate::record::state::{Reader, StateFault};
+use crate::record::state::frame::{Asked, At, Counts, End, Frame, Gist, How, Laid, RunEnd};
+use crate::record::state::{Bytes, Reader, Section, StateFault};
 
-/// The section with what is remembered of tasks and runs.
-pub const MEMORY: u32 = 100;
+pub use self::memory::{Last, Memory, Open, RunMemory, Stamped, Trust};
+use self::table::{Found, Table};
+
+/// The section with boots, runs and open attempts. Numbers from here to 199 are this module's.
+pub const META: u32 = 100;
+/// The section with what is remembered of tasks.
+pub const TASKS: u32 = 101;
+/// The section with stamps of files.
+pub const STAMPS: u32 = 102;
+/// The section with answers of tool commands.
+pub const ANSWERS: u32 = 103;
+/// The section with items of run-time fan-outs.
+pub const EXPANSIONS: u32 = 104;
 /// The section with the bytes of records.
-pub const RECORDS: u32 = 101;
+pub const RECORDS: u32 = 105;
 
-/// What became of a task's last attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Last {
-    /// There was none.
-    #[default]
-    Never,
-    /// It is open: flow runs it, or died.
-    Started,
-    /// It ended well.
-    Well,
-    /// It ended well, but inputs changed meanwhile.
-    Spoilt,
-    /// It failed.
-    Failed,
-    /// flow died while it ran, and recovery has put things in order.
-    Aborted,
-}
-
-/// What is remembered of a task.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Memory {
-    /// Its last good record.
-    pub good: Option<At>,
-    /// The key of that record.
-    pub key: Option<Key>,
-    /// What stands at its outputs, if it is not the last good record's: a spoilt result.
-    pub spoilt: Option<At>,
-    /// The inputs that changed while it was made.
-    pub spoilt_by: Vec<RelPath>,
-    /// Its last attempt.
-    pub last: Last,
-    /// How that ended.
-    pub end: Option<End>,
-    /// When its last good record was made, in nanoseconds since 1970.
-    pub good_at: i64,
-    /// The run that made it.
-    pub good_run: u64,
-    /// How long its last good execution took.
-    pub duration: Option<Duration>,
-    /// How far the stamps of what stands are believed.
-    pub stamps: Stamps,
-}
-
-/// How far the stamps of a record are believed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Stamps {
-    /// Written in the boot of the newest run, by the frame that ends here (0: it is in the block).
-    /// Believed in that boot, and in others once a SYNCED frame of that boot covers it.
-    Recent(u64),
-    /// Believed in any boot.
-    Synced,
-    /// Written in an earlier boot which never said that it was on the disk. A sync of a later boot says
-    /// nothing of it.
-    Doubted,
-}
-
-impl Default for Stamps {
-    fn default() -> Stamps {
-        Stamps::Recent(0)
-    }
-}
-
-impl Stamps {
-    /// What is left when all that is synced reaches up to here: for good, or if the boot goes on.
-    fn settled(self, covered: Option<u64>) -> Stamps {
-        match self {
-            Stamps::Recent(end) if covered.is_some_and(|covered| end <= covered) => Stamps::Synced,
-            other => other,
-        }
-    }
-
-    /// The same, seen from another boot.
-    fn left_behind(self, covered: Option<u64>) -> Stamps {
-        match self.settled(covered) {
-            Stamps::Recent(_) => Stamps::Doubted,
-            other => other,
-        }
-    }
-}
-
-/// An attempt that was open when the file was read.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Open {
-    /// Which.
-    pub attempt: AttemptId,
-    /// Its key.
-    pub key: Key,
-    /// Who runs it.
-    pub executor: String,
-    /// The slot that holds its log.
-    pub slot: u32,
-    /// Its outputs.
-    pub outputs: Vec<RelPath>,
-    /// What finds it again.
-    pub handle: Option<Vec<u8>>,
-}
-
-/// A run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct RunMemory {
-    /// Which.
-    pub run: RunId,
-    /// When it began, in nanoseconds since 1970.
-    pub at: i64,
-    /// What was asked.
-    pub asked: Asked,
-    /// How it ended, the exit code, and when; `None`: it runs, or was killed.
-    pub end: Option<(RunEnd, i32, i64)>,
-}
-
-/// What the section [`MEMORY`] holds. Offsets of records are from the start of [`RECORDS`].
+/// What the section [`META`] holds.
 #[derive(Serialize, Deserialize, Default)]
-struct Stored {
-    boot: String,
-    tasks: Vec<(TaskName, Memory)>,
-    open: Vec<Open>,
+struct Meta {
+    boots: Vec<String>,
+    now: u32,
     last_run: Option<RunMemory>,
-    answers: Vec<(String, Digest, u64)>,
+    last_good_run: Option<RunMemory>,
+    open: Vec<Open>,
+}
+
+/// A boot of which something here is.
+#[derive(Clone, PartialEq, Debug)]
+struct Boot {
+    id: String,
+    /// Frames of it that end here or before are on the disk with their data.
+    covered: u64,
 }
 
 /// Everything that is remembered.
 #[derive(Debug, Default)]
 pub struct Known {
     file: Option<Arc<File>>,
-    tasks: HashMap<TaskName, Memory>,
-    open: HashMap<TaskName, Open>,
+    /// Offset and length of the section [`RECORDS`].
+    records: (u64, u64),
+    tasks: Table<Memory>,
+    stamps: Table<Stamped>,
+    answers: Table<(Digest, u64)>,
+    expansions: Table<(Key, Vec<String>)>,
+    open: BTreeMap<TaskName, Open>,
     last_run: Option<RunMemory>,
-    answers: HashMap<String, (Digest, u64)>,
-    /// The boot the newest run was or is in.
-    boot: String,
-    /// The boot of this process.
+    last_good_run: Option<RunMemory>,
+    boots: Vec<Boot>,
+    /// The boot of the frames that are being applied, as [`Trust`] counts; 0: none was named.
+    now: u32,
+    /// Of what the block holds beside what is remembered here.
+    block: Trust,
+    /// This boot.
     here: String,
-    /// Up to where what was written in [`Known::boot`] is on the disk; `None`: nobody said.
-    covered: Option<u64>,
-    /// How far stamps in the block are believed that belong to no task.
-    block: Stamps,
-    by_key: Option<HashMap<Key, Vec<TaskName>>>,
-    /// Tasks that frames behind the block speak of.
+    /// Tasks of the section by their keys' first bytes, sorted.
+    keys: OnceLock<Vec<(u64, u32)>>,
+    /// Tasks done since, by the same.
+    new_keys: HashMap<u64, Vec<TaskName>>,
     touched: HashSet<TaskName>,
+    /// Tasks that ran well in the newest run, if it was one with `--force`.
+    forced_done: HashSet<TaskName>,
     /// Whether anything was applied that the block does not hold.
     pub changed: bool,
 }
@@ -171,233 +94,320 @@ pub struct Known {
 impl Known {
     /// Nothing yet; `boot` is this boot's id.
     pub fn new(boot: &str) -> Known {
-        Known { here: boot.to_string(), boot: boot.to_string(), ..Known::default() }
+        Known { here: boot.to_string(), ..Known::default() }
     }
 
     /// Replays a state. Also says where its last whole frame ends.
     pub fn load(reader: &Reader, boot: &str) -> Result<(Known, u64), StateFault> {
-        let mut known = Known { file: Some(reader.file()), ..Known::new(boot) };
-        if let Some(bytes) = reader.section(MEMORY)? {
-            let damaged = || StateFault::Damaged { path: "state".into(), what: "memory of tasks" };
-            let stored: Stored = postcard::from_bytes(&bytes).map_err(|_| damaged())?;
-            let (base, room) = reader.place(RECORDS).unwrap_or((0, 0));
-            let moved = |at: Option<At>| match at {
-                Some(at) if at.end() <= room => Ok(Some(At { offset: at.offset + base, ..at })),
-                Some(_) => Err(damaged()),
-                None => Ok(None),
+        let mut known = Known { file: Some(reader.file()), records: reader.place(RECORDS).unwrap_or_default(), ..Known::new(boot) };
+        if let Some(bytes) = reader.section(META)? {
+            let meta: Meta = match postcard::take_from_bytes(&bytes) {
+                Ok((meta, [])) => meta,
+                _ => return Err(StateFault::damaged("what it says of runs")),
             };
-            known.boot = stored.boot;
-            known.last_run = stored.last_run;
-            known.open = stored.open.into_iter().map(|open| (open.attempt.task.clone(), open)).collect();
-            known.answers = stored.answers.into_iter().map(|(command, answer, run)| (command, (answer, run))).collect();
-            known.tasks.reserve(stored.tasks.len());
-            for (name, memory) in stored.tasks {
-                let memory = Memory { good: moved(memory.good)?, spoilt: moved(memory.spoilt)?, ..memory };
-                known.tasks.insert(name, memory);
-            }
+            known.boots = meta.boots.into_iter().map(|id| Boot { id, covered: 0 }).collect();
+            known.now = meta.now;
+            known.block = known.trust(1);
+            known.last_run = meta.last_run;
+            known.last_good_run = meta.last_good_run;
+            known.open = meta.open.into_iter().map(|open| (open.attempt.task.clone(), open)).collect();
         }
-        let mut changed = false;
-        let end = reader.frames(|frame, _, told| {
-            changed = true;
-            known.take(&frame, told);
-        })?;
-        known.changed = changed;
+        known.tasks = table(reader, TASKS)?;
+        known.stamps = table(reader, STAMPS)?;
+        known.answers = table(reader, ANSWERS)?;
+        known.expansions = table(reader, EXPANSIONS)?;
+        let end = reader.frames(|frame, laid| known.apply(&frame, laid))?;
         Ok((known, end))
     }
 
-    /// Takes in a frame that was just written; `record`: where its record is.
-    pub fn apply(&mut self, frame: &Frame, record: Option<At>) {
-        self.take(frame, record.zip(frame.record().map(Brief::of)));
-    }
-
-    fn take(&mut self, frame: &Frame, told: Option<(At, Brief)>) {
+    /// Takes a frame in: one that was read, or one that was just written.
+    pub fn apply(&mut self, frame: &Frame, laid: Laid) {
         self.changed = true;
-        if let Frame::Started { task, .. }
-        | Frame::Done { task, .. }
-        | Frame::Spoilt { task, .. }
-        | Frame::Failed { task, .. }
-        | Frame::Aborted { task, .. } = frame
-            && !self.touched.contains(task)
-        {
-            self.touched.insert(task.clone());
-        }
         match frame {
             Frame::RunStarted { run, boot, at, asked } => {
-                if *boot != self.boot {
-                    let covered = self.covered.take();
-                    for memory in self.tasks.values_mut() {
-                        memory.stamps = memory.stamps.left_behind(covered);
-                    }
-                    self.block = self.block.left_behind(covered);
-                    self.boot = boot.clone();
-                }
-                self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None });
+                self.now = self.boot_number(boot);
+                self.last_run = Some(RunMemory { run: *run, at: *at, asked: asked.clone(), end: None, counts: Counts::default() });
+                self.forced_done.clear();
             }
-            Frame::Started { task, n, key, executor, slot, outputs } => {
+            Frame::Started { task, n, key, executor, slot, outputs, at } => {
                 let run = self.last_run.as_ref().map_or(RunId { number: 0, nonce: 0 }, |run| run.run);
-                let memory = self.tasks.entry(task.clone()).or_default();
-                memory.last = Last::Started;
-                let attempt = AttemptId { run, task: task.clone(), n: *n };
-                self.open.insert(
-                    task.clone(),
-                    Open { attempt, key: *key, executor: executor.clone(), slot: *slot, outputs: outputs.clone(), handle: None },
-                );
+                let open = Open {
+                    attempt: AttemptId { run, task: task.clone(), n: *n },
+                    key: *key,
+                    executor: executor.clone(),
+                    slot: *slot,
+                    outputs: outputs.clone(),
+                    at: *at,
+                    handle: None,
+                    inputs: Vec::new(),
+                };
+                self.open.insert(task.clone(), open);
+                self.change(task, |memory| memory.last = Last::Started);
             }
-            Frame::Placed { task, handle } => {
+            Frame::Placed { task, handle, inputs } => {
                 if let Some(open) = self.open.get_mut(task) {
                     open.handle = Some(handle.clone());
+                    open.inputs.clone_from(inputs);
                 }
             }
-            Frame::Done { task, n, log, .. } => self.done(task, *n, log, told, None),
-            Frame::Spoilt { task, n, inputs, log, .. } => self.done(task, *n, log, told, Some(inputs)),
+            Frame::Done { task, n, how, log, .. } => {
+                if *how == How::Ran && self.last_run.as_ref().is_some_and(|run| run.asked.force) {
+                    self.forced_done.insert(task.clone());
+                }
+                self.done(task, *n, log, laid, *how);
+            }
+            Frame::Spoilt { task, n, inputs, log, .. } => {
+                let Some((at, gist)) = laid.record else { return };
+                let (end, trust) = (self.ended(task, *n, log, gist), self.trust(laid.end));
+                self.change(task, |memory| {
+                    memory.last = Last::Spoilt;
+                    memory.end = Some(end);
+                    memory.spoilt = Some(at);
+                    memory.spoilt_by.clone_from(inputs);
+                    memory.spoilt_trust = trust;
+                });
+            }
             Frame::Failed { task, n, ended, at, log } => {
-                let run = self.run_number();
-                let memory = self.tasks.entry(task.clone()).or_default();
-                memory.last = Last::Failed;
-                memory.end = Some(End { run, n: *n, at: *at, ended: ended.clone(), log: log.clone() });
-                self.open.remove(task);
+                let run = self.close(task, *n).map_or_else(|| self.run_number(), |open| open.attempt.run.number);
+                let end = End { run, n: *n, at: *at, ended: ended.clone(), log: log.clone() };
+                self.change(task, |memory| {
+                    memory.last = Last::Failed;
+                    memory.end = Some(end);
+                });
             }
             Frame::Aborted { task, n, log } => {
-                let run = self.open.get(task).map_or_else(|| self.run_number(), |open| open.attempt.run.number);
-                let memory = self.tasks.entry(task.clone()).or_default();
-                memory.last = Last::Aborted;
-                memory.end = Some(End::unseen(run, *n, log.clone()));
-                self.open.remove(task);
+                let open = self.close(task, *n);
+                let run = open.as_ref().map_or_else(|| self.run_number(), |open| open.attempt.run.number);
+                let end = End::unseen(run, *n, open.map_or(0, |open| open.at), log.clone());
+                self.change(task, |memory| {
+                    memory.last = Last::Aborted;
+                    memory.end = Some(end);
+                });
             }
-            Frame::Expanded { .. } => {}
-            Frame::Answered { command, answer, run } => {
-                self.answers.insert(command.clone(), (*answer, *run));
-            }
-            Frame::Synced { boot, up_to } => {
-                if *boot == self.boot {
-                    self.covered = self.covered.max(Some(*up_to));
+            Frame::Verified { task } => {
+                let trust = self.trust(laid.end);
+                if self.task(task).is_some() {
+                    self.change(task, |memory| match memory.spoilt {
+                        Some(_) => memory.spoilt_trust = trust,
+                        None => memory.trust = trust,
+                    });
                 }
             }
-            Frame::RunEnded { run, state, exit, at } => {
+            Frame::Forgotten { task } => {
+                self.open.remove(task);
+                self.forget(task);
+            }
+            Frame::Expanded { stage, of, items } => self.expansions.put(&stage.as_str().into(), &(*of, items.clone())),
+            Frame::Stamped { path, follow, stamp, digest } => {
+                let stamped = Stamped { stamp: *stamp, digest: *digest, trust: self.trust(laid.end) };
+                self.stamps.put(&stamp_name(path, *follow), &stamped);
+            }
+            Frame::Answered { command, answer, run } => self.answers.put(&command.as_str().into(), &(*answer, *run)),
+            Frame::Synced { up_to, boot } => {
+                if let Some(boot) = self.boots.iter_mut().find(|has| has.id == *boot) {
+                    boot.covered = boot.covered.max(*up_to);
+                }
+            }
+            Frame::RunEnded { run, state, exit, at, counts } => {
                 if let Some(last) = self.last_run.as_mut().filter(|last| last.run == *run) {
                     last.end = Some((*state, *exit, *at));
+                    last.counts = *counts;
+                    if *state == RunEnd::Fine {
+                        self.last_good_run = Some(last.clone());
+                    }
                 }
             }
         }
     }
 
-    fn done(&mut self, task: &TaskName, n: u16, log: &Option<String>, told: Option<(At, Brief)>, spoilt: Option<&Vec<RelPath>>) {
-        let Some((at, brief)) = told else { return };
-        let run = self.run_number();
-        self.open.remove(task);
-        let memory = self.tasks.entry(task.clone()).or_default();
-        memory.end = Some(End { run, n, at: brief.at, ended: brief.ended.clone(), log: log.clone() });
-        memory.stamps = Stamps::Recent(at.end());
-        match spoilt {
-            Some(inputs) => {
-                memory.last = Last::Spoilt;
-                memory.spoilt = Some(at);
-                memory.spoilt_by = inputs.clone();
+    fn done(&mut self, task: &TaskName, n: u16, log: &Option<String>, laid: Laid, how: How) {
+        let Some((at, gist)) = laid.record else { return };
+        let (key, nonce, good_at, wall) = (gist.key, gist.nonce, gist.at, gist.ended.usage.wall);
+        let (end, trust, good_run) = (self.ended(task, n, log, gist), self.trust(laid.end), self.run_number());
+        self.change(task, |memory| {
+            memory.last = Last::Well;
+            memory.end = Some(end);
+            memory.key = Some(key);
+            memory.good = Some(at);
+            memory.nonce = nonce;
+            memory.good_at = good_at;
+            memory.good_run = good_run;
+            memory.trust = trust;
+            // A copy's time is not the command's; it says that of the run that made it.
+            if how == How::Ran || memory.duration.is_none() {
+                memory.duration = Some(wall);
             }
-            None => {
-                memory.last = Last::Well;
-                memory.good = Some(at);
-                memory.key = Some(brief.key);
-                memory.spoilt = None;
-                memory.spoilt_by = Vec::new();
-                memory.good_at = brief.at;
-                memory.good_run = run;
-                memory.duration = Some(brief.ended.usage.wall);
-                if let Some(by_key) = &mut self.by_key {
-                    by_key.entry(brief.key).or_default().push(task.clone());
-                }
-            }
+            memory.spoilt = None;
+            memory.spoilt_by = Vec::new();
+            memory.spoilt_trust = Trust::default();
+        });
+        self.new_keys.entry(prefix(&key)).or_default().push(task.clone());
+    }
+
+    /// The attempt of a task is no longer open.
+    fn close(&mut self, task: &TaskName, n: u16) -> Option<Open> {
+        self.open.remove(task).filter(|open| open.attempt.n == n)
+    }
+
+    fn ended(&mut self, task: &TaskName, n: u16, log: &Option<String>, gist: Gist) -> End {
+        let run = self.close(task, n).map_or_else(|| self.run_number(), |open| open.attempt.run.number);
+        End { run, n, at: gist.at, ended: gist.ended, log: log.clone() }
+    }
+
+    fn change(&mut self, task: &TaskName, with: impl FnOnce(&mut Memory)) {
+        let mut memory = self.task(task).unwrap_or_default();
+        with(&mut memory);
+        self.tasks.put(&task.0, &memory);
+        if !self.touched.contains(task) {
+            self.touched.insert(task.clone());
         }
+    }
+
+    fn boot_number(&mut self, id: &str) -> u32 {
+        let place = self.boots.iter().position(|boot| boot.id == *id).unwrap_or_else(|| {
+            self.boots.push(Boot { id: id.to_string(), covered: 0 });
+            self.boots.len() - 1
+        });
+        place as u32 + 1
+    }
+
+    fn boot(&self, number: u32) -> Option<&Boot> {
+        self.boots.get((number as usize).checked_sub(1)?)
+    }
+
+    fn trust(&self, end: u64) -> Trust {
+        // Without any boot nothing can be believed later: `end` beyond all offsets is never covered.
+        Trust { boot: if self.now == 0 { u32::MAX } else { self.now }, end }
+    }
+
+    /// Whether something is believed in every boot.
+    fn is_synced(&self, trust: Trust) -> bool {
+        trust.boot == 0 || self.boot(trust.boot).is_some_and(|boot| trust.end <= boot.covered)
+    }
+
+    fn trusts(&self, trust: Trust) -> bool {
+        self.is_synced(trust) || self.boot(trust.boot).is_some_and(|boot| boot.id == self.here)
     }
 
     fn run_number(&self) -> u64 {
         self.last_run.as_ref().map_or(0, |run| run.run.number)
     }
 
-    /// The file that records are read from; after compaction or the first write it is another.
+    /// The file that records are read from, when it was not there at [`Known::load`]. Only for a state that
+    /// has just begun: after compaction the state is loaded again, since all places are others.
     pub fn reads_from(&mut self, file: Arc<File>) {
         self.file = Some(file);
     }
 
     /// What is remembered of a task.
-    pub fn task(&self, name: &TaskName) -> Option<&Memory> {
-        self.tasks.get(name)
+    pub fn task(&self, name: &TaskName) -> Option<Memory> {
+        self.tasks.get(name.as_str()).map(|found| self.placed(found))
     }
 
-    /// All tasks, also those that are gone.
-    pub fn tasks(&self) -> impl Iterator<Item = (&TaskName, &Memory)> {
-        self.tasks.iter()
+    /// Makes places in the section [`RECORDS`] places in the file.
+    fn placed(&self, found: Found<Memory>) -> Memory {
+        let place = |at: Option<At>| {
+            let at = at?;
+            let end = at.offset.checked_add(u64::from(at.length))?;
+            (end <= self.records.1).then_some(At { offset: at.offset + self.records.0, ..at })
+        };
+        match found {
+            Found::Stored(memory) => Memory { good: place(memory.good), spoilt: place(memory.spoilt), ..memory },
+            Found::Put(memory) => memory,
+        }
     }
 
-    /// A record.
+    /// All tasks by name, also those that are gone. Each is decoded on the way: see [`Known::names`].
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskName, Memory)> {
+        self.tasks.names().filter_map(|name| Some((TaskName::from(name), self.placed(self.tasks.get(name)?))))
+    }
+
+    /// The names of all tasks, sorted, also of those that are gone.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tasks.names()
+    }
+
+    /// A record. An error: the file cannot be read, or is damaged there.
     pub fn read(&self, at: At) -> io::Result<Record> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("no state to read a record from"))?;
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record in the state is damaged");
         let mut bytes = Vec::new();
-        read_record(file, at, &mut bytes)?;
-        postcard::from_bytes(&bytes).map_err(|_| damaged_record())
+        bytes.try_reserve_exact(at.length as usize).map_err(|_| damaged())?;
+        bytes.resize(at.length as usize, 0);
+        file.read_exact_at(&mut bytes, at.offset)?;
+        if crc32c::crc32c(&bytes) != at.crc {
+            return Err(damaged());
+        }
+        match postcard::take_from_bytes(&bytes) {
+            Ok((record, [])) => Ok(record),
+            _ => Err(damaged()),
+        }
     }
 
-    /// What stands at a task's outputs as far as is known: of its spoilt result, else of its last good.
+    /// As [`Known::read`], to be shared.
+    pub fn record(&self, at: At) -> io::Result<Arc<Record>> {
+        self.read(at).map(Arc::new)
+    }
+
+    /// What stands at a task's outputs as far as is known: its spoilt result, else its last good one.
     pub fn standing(&self, name: &TaskName) -> io::Result<Option<Record>> {
-        match self.tasks.get(name).and_then(|memory| memory.spoilt.or(memory.good)) {
+        match self.task(name).and_then(|memory| memory.spoilt.or(memory.good)) {
             Some(at) => self.read(at).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Whether the stamps of what stands at a task's outputs are believed: of this boot, or synced.
+    /// Whether the stamps of what stands at a task's outputs are believed: of its spoilt result, else of
+    /// its last good one.
     pub fn believed(&self, memory: &Memory) -> bool {
-        self.believes(memory.stamps)
+        self.trusts(if memory.spoilt.is_some() { memory.spoilt_trust } else { memory.trust })
     }
 
-    /// Whether the stamps that the block holds beside those of records are believed.
-    pub fn believes_block(&self) -> bool {
-        self.believes(self.block)
-    }
-
-    /// Whether they will be in another boot.
-    pub fn block_is_synced(&self) -> bool {
-        self.block.settled(self.covered) == Stamps::Synced
-    }
-
-    fn believes(&self, stamps: Stamps) -> bool {
-        match stamps.settled(self.covered) {
-            Stamps::Synced => true,
-            Stamps::Recent(_) => self.boot == self.here,
-            Stamps::Doubted => false,
+    /// What stands at a task's outputs was read in this boot, and is what its record says. The next block
+    /// keeps that; [`Frame::Verified`] says so before that.
+    pub fn believe(&mut self, name: &TaskName) {
+        let Some(mut memory) = self.task(name).filter(|memory| !self.believed(memory)) else { return };
+        let boot = self.boot_number(&self.here.clone());
+        let trust = Trust { boot, end: u64::MAX };
+        match memory.spoilt {
+            Some(_) => memory.spoilt_trust = trust,
+            None => memory.trust = trust,
         }
+        self.tasks.put(&name.0, &memory);
+        self.changed = true;
     }
 
-    /// Tasks whose last good record has this key.
-    pub fn with_key(&mut self, key: &Key) -> Vec<(TaskName, At)> {
-        let tasks = &self.tasks;
-        let by_key = self.by_key.get_or_insert_with(|| {
-            let mut by_key: HashMap<Key, Vec<TaskName>> = HashMap::new();
-            for (name, memory) in tasks {
-                if let Some(key) = memory.key {
-                    by_key.entry(key).or_default().push(name.clone());
-                }
-            }
-            by_key
+    /// Tasks whose last good record has this key, by name: whoever left it.
+    pub fn with_key(&self, key: &Key) -> Vec<(TaskName, At)> {
+        let keys = self.keys.get_or_init(|| {
+            let mut keys: Vec<(u64, u32)> = self
+                .tasks
+                .stored_parts::<Option<Key>>()
+                .filter_map(|(place, key)| Some((prefix(&key?), u32::try_from(place).ok()?)))
+                .collect();
+            keys.sort_unstable();
+            keys
         });
-        let mut found: Vec<(TaskName, At)> = by_key
-            .get(key)
-            .into_iter()
-            .flatten()
-            .filter_map(|name| {
-                self.tasks.get(name).filter(|memory| memory.key == Some(*key)).and_then(|memory| memory.good).map(|at| (name.clone(), at))
-            })
-            .collect();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        found.dedup_by(|a, b| a.0 == b.0);
-        found
+        let prefix = prefix(key);
+        let from = keys.partition_point(|(has, _)| *has < prefix);
+        let stored = keys
+            .iter()
+            .skip(from)
+            .take_while(|(has, _)| *has == prefix)
+            .filter_map(|(_, place)| self.tasks.name(*place as usize))
+            .map(TaskName::from);
+        let new = self.new_keys.get(&prefix).into_iter().flatten().cloned();
+        let mut names: Vec<TaskName> = stored.chain(new).collect();
+        names.sort();
+        names.dedup();
+        // A task may have another key by now.
+        let good = |name: &TaskName| self.task(name).filter(|memory| memory.key == Some(*key)).and_then(|memory| memory.good);
+        names.into_iter().filter_map(|name| good(&name).map(|at| (name, at))).collect()
     }
 
-    /// Attempts whose last frame is STARTED, by name.
+    /// Attempts without an end, by name of their tasks.
     pub fn open(&self) -> Vec<&Open> {
-        let mut open: Vec<&Open> = self.open.values().collect();
-        open.sort_by(|a, b| a.attempt.task.cmp(&b.attempt.task));
-        open
+        self.open.values().collect()
     }
 
     /// The newest run.
@@ -405,19 +415,74 @@ impl Known {
         self.last_run.as_ref()
     }
 
-    /// The newest run, to note what it did.
+    /// Tasks that the newest run was to force and that are done since, by it or by the runs it went on
+    /// with, by name.
+    pub fn forced_done(&self) -> Vec<String> {
+        let mut done: Vec<String> = self.forced_done.iter().map(TaskName::to_string).collect();
+        done.extend(self.last_run.iter().flat_map(|run| run.asked.forced_done.iter().cloned()));
+        done.sort();
+        done.dedup();
+        done
+    }
+
+    /// The newest run, to note what it did. It is kept by the next block only.
     pub fn last_run_mut(&mut self) -> Option<&mut RunMemory> {
         self.last_run.as_mut()
     }
 
+    /// The newest run that ended well.
+    pub fn last_good_run(&self) -> Option<&RunMemory> {
+        self.last_good_run.as_ref()
+    }
+
     /// The number of the next run.
     pub fn next_run(&self) -> u64 {
-        self.run_number() + 1
+        self.run_number().saturating_add(1)
     }
 
     /// What a tool command answered last, and in which run.
     pub fn answer(&self, command: &str) -> Option<(Digest, u64)> {
-        self.answers.get(command).copied()
+        self.answers.get(command).map(either)
+    }
+
+    /// The last items of a stage's run-time fan-out, and what they were made of.
+    pub fn expansion(&self, stage: &str) -> Option<(Key, Vec<String>)> {
+        self.expansions.get(stage).map(either)
+    }
+
+    /// What a file held when it was last read, and whether that is believed in this boot.
+    pub fn stamp(&self, path: &RelPath, follow: bool) -> Option<(Stamped, bool)> {
+        let stamped = self.stamps.get(&stamp_name(path, follow)).map(either)?;
+        Some((stamped, self.trusts(stamped.trust)))
+    }
+
+    /// All files that were read: path, whether a link was followed, what was found, whether it is believed.
+    pub fn stamps(&self) -> impl Iterator<Item = (RelPath, bool, Stamped, bool)> {
+        self.stamps.names().filter_map(|name| {
+            let stamped = self.stamps.get(name).map(either)?;
+            let (path, follow) = name.strip_prefix(NO_FOLLOW).map_or((name, true), |path| (path, false));
+            Some((RelPath(path.into()), follow, stamped, self.trusts(stamped.trust)))
+        })
+    }
+
+    /// The boot in which the newest frames were written; empty: no run is known.
+    pub fn boot_id(&self) -> &str {
+        self.boot(self.now).map_or("", |boot| &boot.id)
+    }
+
+    /// Whether the newest frames were written in this boot.
+    pub fn is_this_boot(&self) -> bool {
+        self.boot(self.now).is_none_or(|boot| boot.id == self.here)
+    }
+
+    /// Whether what the block holds beside what is remembered here, digests by stamp say, is believed.
+    pub fn trusts_block(&self) -> bool {
+        self.trusts(self.block)
+    }
+
+    /// Whether it will be in other boots, too.
+    pub fn is_block_synced(&self) -> bool {
+        self.is_synced(self.block)
     }
 
     /// Tasks that frames behind the block speak of: what the block says of them is old.
@@ -425,93 +490,139 @@ impl Known {
         self.touched.clone()
     }
 
-    /// Records that were written behind the block, as far as they are believed.
+    /// What stands at the outputs of the tasks that frames behind the block speak of, as far as its stamps
+    /// are believed.
     pub fn records_since(&self) -> Vec<Record> {
-        let believed = self.touched.iter().filter_map(|name| self.tasks.get(name)).filter(|memory| self.believed(memory));
+        let believed = self.touched.iter().filter_map(|name| self.task(name)).filter(|memory| self.believed(memory));
         believed.filter_map(|memory| self.read(memory.spoilt.or(memory.good)?).ok()).collect()
     }
 
-    /// Whether the newest frames were written in this boot.
-    pub fn is_this_boot(&self) -> bool {
-        self.boot == self.here
-    }
-
-    /// The boot in which the newest frames were written.
-    pub fn boot(&self) -> &str {
-        &self.boot
-    }
-
-    /// Forgets a task, as one whose outputs were taken over by another name.
+    /// Forgets a task. The next block is without it; [`Frame::Forgotten`] says so before that.
     pub fn forget(&mut self, name: &TaskName) {
-        self.tasks.remove(name);
-        self.by_key = None;
+        self.tasks.remove(name.as_str());
+        self.touched.remove(name);
+        self.changed = true;
     }
 
-    /// Everything for a new block, which is written in this boot: the bytes of records are copied as
-    /// they are. One that cannot be read any more is left out, and its task has none.
-    pub fn sections(&self) -> io::Result<Vec<(u32, Vec<u8>)>> {
-        let mut records = Vec::new();
-        let mut tasks: Vec<(TaskName, Memory)> = Vec::with_capacity(self.tasks.len());
-        let same_boot = self.boot == self.here;
-        let mut by_name: Vec<(&TaskName, &Memory)> = self.tasks.iter().collect();
-        by_name.sort_by(|a, b| a.0.cmp(b.0));
-        for (name, memory) in by_name {
-            let mut memory = memory.clone();
-            memory.good = self.copied(memory.good, &mut records)?;
-            memory.spoilt = self.copied(memory.spoilt, &mut records)?;
-            if memory.good.is_none() {
-                memory.key = None;
+    /// Keeps only tasks of which `keep` says so, and those with an open attempt. For the next block.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        let gone: Vec<TaskName> = self.names().filter(|name| !keep(name)).map(TaskName::from).collect();
+        for name in gone {
+            if !self.open.contains_key(&name) {
+                self.forget(&name);
             }
-            memory.stamps = match same_boot {
-                true => memory.stamps.settled(self.covered),
-                false => memory.stamps.left_behind(self.covered),
-            };
-            if let Stamps::Recent(end) = &mut memory.stamps {
-                // Any sync of this boot from now on covers the block.
-                *end = 0;
-            }
-            tasks.push((name.clone(), memory));
         }
-        let mut answers: Vec<(String, Digest, u64)> =
-            self.answers.iter().map(|(command, (answer, run))| (command.clone(), *answer, *run)).collect();
-        answers.sort();
-        let open = self.open().into_iter().cloned().collect();
-        let stored = Stored { boot: self.here.clone(), tasks, open, last_run: self.last_run.clone(), answers };
-        Ok(vec![(MEMORY, postcard::to_stdvec(&stored).map_err(io::Error::other)?), (RECORDS, records)])
     }
 
-    fn copied(&self, at: Option<At>, records: &mut Vec<u8>) -> io::Result<Option<At>> {
-        let Some(at) = at else { return Ok(None) };
-        let file = self.file.as_ref().ok_or_else(|| io::Error::other("no state to copy a record from"))?;
-        let from = records.len();
-        match read_record(file, at, records) {
-            Ok(()) => Ok(Some(At { offset: from as u64, ..at })),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                records.truncate(from);
-                Ok(None)
-            }
-            Err(error) => Err(error),
+    /// Everything for a new block. Records are copied from file to file when it is written; one that was
+    /// damaged stays so, and is seen to be when it is read.
+    pub fn sections(&self) -> io::Result<Vec<Section>> {
+        let mut boots = Boots { known: self, kept: Vec::new() };
+        let now = boots.number(self.now);
+        let mut pieces: Vec<At> = Vec::new();
+        let mut next = 0;
+        let mut move_record = |at: Option<At>| {
+            at.map(|at| {
+                pieces.push(at);
+                let moved = At { offset: next, ..at };
+                next += u64::from(at.length);
+                moved
+            })
+        };
+        let tasks = self.tasks.write(|_, found| {
+            let memory = self.placed(found);
+            Some(Memory {
+                good: move_record(memory.good),
+                spoilt: move_record(memory.spoilt),
+                trust: boots.moved(memory.trust),
+                spoilt_trust: boots.moved(memory.spoilt_trust),
+                ..memory
+            })
+        })?;
+        let stamps = self.stamps.write(|_, found| {
+            let stamped = either(found);
+            Some(Stamped { trust: boots.moved(stamped.trust), ..stamped })
+        })?;
+        let answers = self.answers.write(|_, found| Some(either(found)))?;
+        let expansions = self.expansions.write(|_, found| Some(either(found)))?;
+        let meta = Meta {
+            boots: boots.kept.into_iter().filter_map(|number| self.boot(number)).map(|boot| boot.id.clone()).collect(),
+            now,
+            last_run: self.last_run.clone().map(|run| RunMemory { asked: Asked { forced_done: self.forced_done(), ..run.asked }, ..run }),
+            last_good_run: self.last_good_run.clone(),
+            open: self.open.values().cloned().collect(),
+        };
+        let mut sections: Vec<Section> = vec![
+            (META, postcard::to_stdvec(&meta).map_err(io::Error::other)?).into(),
+            (TASKS, tasks).into(),
+            (STAMPS, stamps).into(),
+            (ANSWERS, answers).into(),
+            (EXPANSIONS, expansions).into(),
+        ];
+        if !pieces.is_empty() {
+            let file = self.file.as_ref().ok_or_else(|| io::Error::other("no state to copy records from"))?;
+            sections.push(Section { id: RECORDS, bytes: Bytes::Copied(Arc::clone(file), pieces) });
+        }
+        Ok(sections)
+    }
+}
+
+/// The boots that a new block speaks of, numbered anew.
+struct Boots<'a> {
+    known: &'a Known,
+    /// Old numbers.
+    kept: Vec<u32>,
+}
+
+impl Boots<'_> {
+    fn number(&mut self, old: u32) -> u32 {
+        if self.known.boot(old).is_none() {
+            return 0;
+        }
+        let place = self.kept.iter().position(|has| *has == old).unwrap_or_else(|| {
+            self.kept.push(old);
+            self.kept.len() - 1
+        });
+        place as u32 + 1
+    }
+
+    fn moved(&mut self, trust: Trust) -> Trust {
+        if self.known.is_synced(trust) {
+            return Trust::default();
+        }
+        match self.number(trust.boot) {
+            0 => Trust { boot: u32::MAX, end: u64::MAX },
+            boot => Trust { boot, end: 1 },
         }
     }
 }
 
-/// Appends the bytes of a record.
-fn read_record(file: &File, at: At, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let from = bytes.len();
-    bytes.resize(from + at.length as usize, 0);
-    let into = bytes.get_mut(from..).unwrap_or_default();
-    file.read_exact_at(into, at.offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => damaged_record(),
-        _ => error,
-    })?;
-    if crc32c::crc32c(into) != at.crc {
-        return Err(damaged_record());
+/// A table's section; without one the table is empty.
+fn table<V: Serialize + serde::de::DeserializeOwned>(reader: &Reader, id: u32) -> Result<Table<V>, StateFault> {
+    match reader.section(id)? {
+        Some(bytes) => Table::read(&bytes).ok_or(StateFault::damaged("what it remembers")),
+        None => Ok(Table::default()),
     }
-    Ok(())
 }
 
-fn damaged_record() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a record in the state is damaged")
+fn either<V>(found: Found<V>) -> V {
+    match found {
+        Found::Stored(value) | Found::Put(value) => value,
+    }
+}
+
+/// No path holds this, so a link itself and what it leads to have names of their own.
+const NO_FOLLOW: char = '\0';
+
+fn stamp_name(path: &RelPath, follow: bool) -> Arc<str> {
+    if follow {
+        return Arc::clone(&path.0);
+    }
+    format!("{NO_FOLLOW}{path}").into()
+}
+
+fn prefix(key: &Key) -> u64 {
+    key.0.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

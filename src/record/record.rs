@@ -68,30 +68,48 @@ pub struct Member {
     /// Path below the folder, `/` between the parts.
     pub name: String,
     /// What it is; [`Tree::Folder`] has no members of its own here, they are listed beside it.
-    #[serde(deserialize_with = "leaf")]
+    #[serde(deserialize_with = "flat")]
     pub what: Tree,
     /// Its stamp.
     pub stamp: Stamp,
 }
 
-/// Reads what a member is: a folder without members, so that no bytes, whoever wrote them, make a tree
-/// of more than two levels.
-fn leaf<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
-    /// Nothing can be read as this.
+/// Reads a member's tree, whose folders have no members: a stranger's record must not nest so deep that
+/// reading it overflows the stack.
+fn flat<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
+    /// Spelt as [`Tree`] is.
     #[derive(Deserialize)]
-    enum Nothing {}
-    #[derive(Deserialize)]
-    enum Leaf {
+    #[serde(rename = "Tree")]
+    enum Flat {
         File { digest: Digest, executable: bool, bytes: u64 },
         Link(String),
-        Folder(Vec<Nothing>),
+        Folder(NoMembers),
         Absent,
     }
-    Ok(match Leaf::deserialize(from)? {
-        Leaf::File { digest, executable, bytes } => Tree::File { digest, executable, bytes },
-        Leaf::Link(text) => Tree::Link(text),
-        Leaf::Folder(members) => Tree::Folder(members.into_iter().map(|nothing| match nothing {}).collect()),
-        Leaf::Absent => Tree::Absent,
+    /// An empty list.
+    struct NoMembers;
+    impl<'de> Deserialize<'de> for NoMembers {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<NoMembers, D::Error> {
+            from.deserialize_seq(NoMembers)
+        }
+    }
+    impl<'de> serde::de::Visitor<'de> for NoMembers {
+        type Value = NoMembers;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an empty list")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<NoMembers, A::Error> {
+            match list.next_element::<bool>()? {
+                None => Ok(NoMembers),
+                Some(_) => Err(serde::de::Error::custom("a folder in a folder lists its members beside it")),
+            }
+        }
+    }
+    Ok(match Flat::deserialize(from)? {
+        Flat::File { digest, executable, bytes } => Tree::File { digest, executable, bytes },
+        Flat::Link(text) => Tree::Link(text),
+        Flat::Folder(_) => Tree::Folder(Vec::new()),
+        Flat::Absent => Tree::Absent,
     })
 }
 
@@ -143,24 +161,26 @@ impl Tree {
 mod tests {
     use super::*;
 
-    fn member(what: Tree) -> Member {
-        Member { name: "m".into(), what, stamp: Stamp::default() }
+    fn folder(inner: Tree) -> Tree {
+        Tree::Folder(vec![Member { name: "n".into(), what: inner, stamp: Stamp::default() }])
     }
 
     #[test]
-    fn a_member_is_read_as_it_was_written_and_holds_nothing() {
-        let digest = Digest::of(b"x");
-        let flat = [Tree::File { digest, executable: true, bytes: 3 }, Tree::Link("a/b".into()), Tree::Folder(Vec::new()), Tree::Absent];
-        for what in flat {
-            let tree = Tree::Folder(vec![member(what)]);
-            let bytes = postcard::to_stdvec(&tree).unwrap();
-            assert_eq!(postcard::from_bytes::<Tree>(&bytes).unwrap(), tree);
+    fn members_are_read_as_they_were_written() {
+        let file = Tree::File { digest: Digest::of(b"a"), executable: true, bytes: 1 };
+        for inner in [file, Tree::Link("x".into()), Tree::Folder(Vec::new()), Tree::Absent] {
+            let tree = folder(inner);
+            assert_eq!(postcard::from_bytes::<Tree>(&postcard::to_stdvec(&tree).unwrap()).unwrap(), tree);
+            assert_eq!(serde_json::from_slice::<Tree>(&serde_json::to_vec(&tree).unwrap()).unwrap(), tree);
         }
-        // Nested without end, as only a stranger would write it: refused before the stack is used up.
-        let mut deep = Vec::new();
-        for _ in 0..1_000_000 {
-            deep.extend([2, 1, 0]);
-        }
+    }
+
+    #[test]
+    fn a_nested_tree_is_refused_however_deep() {
+        let nested = postcard::to_stdvec(&folder(folder(Tree::Absent))).unwrap();
+        assert!(postcard::from_bytes::<Tree>(&nested).is_err());
+        // A folder with one member with an empty name, again and again.
+        let deep = [2, 1, 0].repeat(1_000_000);
         assert!(postcard::from_bytes::<Tree>(&deep).is_err());
     }
 }

@@ -49,6 +49,8 @@ pub enum VerdictWord {
     Run,
     /// Run it if what is made above comes out different: `run?`.
     Pending,
+    /// `runs: never`, and its files are neither there nor in the cache: it would fail.
+    Missing,
 }
 
 /// `runs` of a stage.

@@ -1,11 +1,14 @@
 //! Events as JSON lines: `runs/<run>/events.jsonl`, and stdout of `flow run --json`.
 //!
-//! Never opens a file. Must hold: `seq` counts from 0 without gaps; each line is one `write`, so
-//! that a killed flow leaves at most one torn line, the last.
+//! Never opens a file. Must hold: `seq` counts from 0 without gaps; lines are written before the run
+//! waits for anything, so that a killed flow leaves at most one torn line, the last.
 
 use std::io::{self, Write};
 
 use crate::event::{Event, Sink};
+
+/// Bytes of lines that are written at the latest.
+const AT_MOST: usize = 32 << 10;
 
 /// Writes each event as a line.
 pub struct JsonLines {
@@ -13,6 +16,8 @@ pub struct JsonLines {
     on_fault: Option<OnFault>,
     run: Option<u64>,
     seq: u64,
+    /// Lines that are not written yet.
+    waiting: Vec<u8>,
 }
 
 /// Told of the first failed write.
@@ -22,7 +27,7 @@ impl JsonLines {
     /// Lines go to `out`. The first write that fails is told to `on_fault`, and nothing is written
     /// after it; but a closed pipe (nobody reads any more) ends it quietly.
     pub fn new(out: Box<dyn Write + Send>, on_fault: impl FnOnce(io::Error) + Send + 'static) -> JsonLines {
-        JsonLines { out: Some(out), on_fault: Some(Box::new(on_fault)), run: None, seq: 0 }
+        JsonLines { out: Some(out), on_fault: Some(Box::new(on_fault)), run: None, seq: 0, waiting: Vec::new() }
     }
 
     fn stop(&mut self, fault: io::Error) {
@@ -41,16 +46,32 @@ impl Sink for JsonLines {
         if let Event::RunStarted(started) = event {
             self.run = started.run;
         }
-        let Some(out) = &mut self.out else { return };
+        if self.out.is_none() {
+            return;
+        }
         let Some(mut line) = event.line(self.seq, at, self.run) else { return };
         line.push('\n');
-        match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => self.seq += 1,
-            Err(fault) => self.stop(fault),
+        self.seq += 1;
+        self.waiting.extend_from_slice(line.as_bytes());
+        if self.waiting.len() >= AT_MOST {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let Some(out) = &mut self.out else { return };
+        let written = out.write_all(&self.waiting).and_then(|()| out.flush());
+        self.waiting.clear();
+        if let Err(fault) = written {
+            self.stop(fault);
         }
     }
 
     fn end(&mut self) {
+        self.flush();
         if let Some(Err(fault)) = self.out.as_mut().map(|out| out.flush()) {
             self.stop(fault);
         }

@@ -73,6 +73,12 @@ impl Sink for Sinks {
         }
     }
 
+    fn flush(&mut self) {
+        for sink in &mut self.0 {
+            sink.flush();
+        }
+    }
+
     fn end(&mut self) {
         for sink in &mut self.0 {
             sink.end();

@@ -198,12 +198,17 @@ pub fn begin<G: Ground>(ground: &mut G, task: &Bracketed, started: impl FnOnce(&
         }
     }
     started(ground).map_err(Fault::State)?;
+    let paths: Vec<String> = way.aside.iter().map(|(path, ..)| path.clone()).collect();
     match clear(ground, task, &way.failed, way.aside, &mut open.aside) {
         Ok(()) => Ok(open),
         Err(fault) => {
             // What cannot be put back now recovery puts back; the first fault says more.
             for away in open.aside.iter().rev() {
                 let _ = ground.shift(&away.path, To::Out);
+            }
+            // Their folders may have been made for nothing.
+            for path in &paths {
+                let _ = ground.prune(folder_of(path).unwrap_or("."));
             }
             Err(fault)
         }

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::attempt::{Cause, Ended, Usage};
@@ -17,6 +17,7 @@ use crate::event::{
     CauseFields, DigestText, Event, How, OutputFields, Progress, RunEnded, RunState, Secs, Shown, Sink, StageTodo, TaskBlocked, TaskDone,
     TaskEnded, TaskFailed, TaskFields, TaskStarted, UsageFields, Warning, reason_fields,
 };
+use crate::graph::globs::Declared;
 use crate::graph::inputs::Named;
 use crate::graph::{Edge, Graph};
 use crate::hash::{Kind, Stamp};
@@ -24,6 +25,7 @@ use crate::name::{AttemptId, RelPath, RunId, TaskId, TaskName};
 use crate::os::beneath::Beneath;
 use crate::os::clock::Clock;
 use crate::os::signal::Stop;
+use crate::pattern::Pattern;
 use crate::plan::decide::Verdict;
 use crate::plan::gather::gather;
 use crate::plan::reason::Reason;
@@ -38,7 +40,7 @@ use crate::run::bracket::{self, Bracketed, Closed, Open, Output, Work};
 use crate::run::disk_ground::DiskGround;
 use crate::run::exec::mark::Mark;
 use crate::run::exec::{Executor, Told};
-use crate::run::prepare::{Common, Place, params};
+use crate::run::prepare::{Common, Place, explained, params};
 use crate::run::schedule::{Action, Found, Input, New, Policy, Room, Scheduler};
 use crate::run::survey::{Answers, Sight, Surroundings, wanted};
 
@@ -47,6 +49,9 @@ const TAIL_LINES: usize = 20;
 
 /// Bytes of a log that are read for its last lines.
 const TAIL_BYTES: u64 = 16 << 10;
+
+/// An output up to this size, in bytes, is hashed at once: waking another thread costs more.
+const AT_ONCE: u64 = 256 << 10;
 
 /// How often the numbers are told while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -176,6 +181,8 @@ struct Ready {
 /// An attempt at work.
 struct Active {
     attempt: AttemptId,
+    /// Its bracket was opened; if not, what stands at its outputs is not its own.
+    begun: bool,
     open: Open,
     slot: usize,
     record: Option<Record>,
@@ -186,6 +193,8 @@ struct Active {
 /// A place where one command runs at a time: its log and its scratch folder are used again.
 struct Slot {
     scratch: PathBuf,
+    /// Its stamp when it was empty: as long as that stands, it is.
+    empty: Option<Stamp>,
     taken: bool,
 }
 
@@ -200,6 +209,8 @@ struct Loop<'a, 'b> {
     /// Closed brackets, each with where its DONE frame ends.
     closed: VecDeque<(u64, Closed)>,
     slots: Vec<Slot>,
+    /// The folder of logs, once a slot was made.
+    logs: Option<Beneath>,
     inputs: VecDeque<Input>,
     actions: VecDeque<Action>,
     wake: Option<Duration>,
@@ -208,10 +219,16 @@ struct Loop<'a, 'b> {
     /// flow itself cannot go on.
     broken: Option<RunFault>,
     saved: Duration,
+    /// Of what the scheduler counts as restored: results that another task had left, which is no work.
+    taken_over: u64,
+    /// What was not flow's and made way.
+    kept: Vec<(TaskId, bracket::Kept)>,
     spoilt: Vec<(TaskName, RelPath)>,
     forced_done: Vec<String>,
     todo: HashMap<u32, u64>,
     last_progress: Duration,
+    /// What tasks make, once a glob is looked at again.
+    declared: Arc<OnceLock<Declared>>,
 }
 
 impl Driver<'_> {
@@ -239,6 +256,7 @@ impl Driver<'_> {
             by_name,
             closed: VecDeque::new(),
             slots: Vec::new(),
+            logs: None,
             inputs: VecDeque::new(),
             actions: VecDeque::new(),
             wake: None,
@@ -246,10 +264,13 @@ impl Driver<'_> {
             stopped: None,
             broken: None,
             saved: Duration::ZERO,
+            taken_over: 0,
+            kept: Vec::new(),
             spoilt: Vec::new(),
             forced_done: Vec::new(),
             todo: HashMap::new(),
             last_progress: Duration::ZERO,
+            declared: Arc::default(),
             d: self,
         };
         it.enter(fresh);
@@ -327,7 +348,9 @@ impl Loop<'_, '_> {
             while let Some(input) = self.inputs.pop_front() {
                 let mut out = Vec::new();
                 self.scheduler.step(self.d.clock.monotonic(), input, &mut out);
-                self.actions.extend(out);
+                // A free slot is filled before anything else is looked at: what is started runs meanwhile.
+                let (first, rest): (Vec<Action>, Vec<Action>) = out.into_iter().partition(|action| matches!(action, Action::Launch(..)));
+                self.actions.extend(first.into_iter().chain(rest));
                 while let Some(action) = self.actions.pop_front() {
                     self.act(action);
                 }
@@ -335,6 +358,7 @@ impl Loop<'_, '_> {
             if self.finished {
                 return;
             }
+            self.d.sinks.flush();
             let now = self.d.clock.monotonic();
             let until = self.wake.map_or(TICK, |wake| wake.saturating_sub(now)).min(TICK);
             match self.d.messages.1.recv_timeout(until) {
@@ -364,7 +388,8 @@ impl Loop<'_, '_> {
     fn counts(&self) -> crate::event::Counts {
         let counts = self.scheduler.counts();
         let total = self.d.selection.count() as u64;
-        let (ran, restored, up_to_date) = (counts.ran as u64, counts.restored as u64, counts.fresh as u64);
+        let (ran, restored) = (counts.ran as u64, (counts.restored as u64).saturating_sub(self.taken_over));
+        let up_to_date = counts.fresh as u64 + counts.restored as u64 - restored;
         let (failed, failed_allowed, not_run) =
             ((counts.failed + counts.cancelled) as u64, counts.allowed as u64, (counts.blocked + counts.skipped) as u64);
         let over = ran + restored + up_to_date + failed + failed_allowed + not_run;
@@ -509,7 +534,10 @@ impl Loop<'_, '_> {
         let scratch = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&scratch)?;
         self.d.own.make_folder("logs")?;
-        self.slots.push(Slot { scratch, taken: true });
+        self.slots.push(Slot { empty: crate::disk::stamp(&scratch), scratch, taken: true });
+        if self.logs.is_none() {
+            self.logs = Some(self.d.own.folder("logs")?);
+        }
         Ok(self.slots.len() - 1)
     }
 
@@ -521,7 +549,7 @@ impl Loop<'_, '_> {
     fn last_made(&self, id: TaskId) -> Vec<Made> {
         let name = &self.d.graph.task(id).name;
         let Ok(Some(mut record)) = self.d.known.standing(name) else { return Vec::new() };
-        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(memory)) {
+        if self.d.known.task(name).is_some_and(|memory| !self.d.known.believed(&memory)) {
             for made in &mut record.outputs {
                 made.stamp = Stamp::default();
             }
@@ -556,6 +584,7 @@ impl Loop<'_, '_> {
             executor: self.d.executor.name().into(),
             slot: slot as u32,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let sync = outputs.is_empty();
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Command };
@@ -572,6 +601,16 @@ impl Loop<'_, '_> {
         for output in &outputs {
             self.d.disk.memo().forget(&output.path);
         }
+        self.active.insert(id, Active { attempt: attempt.clone(), begun: true, open, slot, record: None, ended: None, log: None });
+        let prepared = self.prepared(id, &attempt, slot, late);
+        let refused = match prepared {
+            Ok(launch) => {
+                self.d.executor.submit(vec![launch]);
+                None
+            }
+            Err(words) => Some(words),
+        };
+        // Told while the command starts.
         let fields = TaskStarted {
             task: self.fields(id),
             attempt: u32::from(n),
@@ -581,10 +620,8 @@ impl Loop<'_, '_> {
             slots: self.d.graph.stage_of(id).wants.slots.min(self.d.jobs),
         };
         self.say(Event::TaskStarted(fields));
-        self.active.insert(id, Active { attempt: attempt.clone(), open, slot, record: None, ended: None, log: None });
-        match self.prepared(id, &attempt, slot, late) {
-            Ok(launch) => self.d.executor.submit(vec![launch]),
-            Err(words) => self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() }),
+        if let Some(words) = refused {
+            self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
         }
     }
 
@@ -596,7 +633,10 @@ impl Loop<'_, '_> {
         late: Option<Vec<Named>>,
     ) -> Result<crate::attempt::Launch, String> {
         let scratch = self.slots[slot].scratch.clone();
-        empty(&scratch).map_err(|error| format!("cannot empty the scratch folder {}: {error}", scratch.display()))?;
+        if self.slots[slot].empty.is_none() || self.slots[slot].empty != crate::disk::stamp(&scratch) {
+            empty(&scratch).map_err(|error| format!("cannot empty the scratch folder {}: {error}", scratch.display()))?;
+            self.slots[slot].empty = crate::disk::stamp(&scratch);
+        }
         let config = match params(&self.d.graph, id) {
             Some(json) => {
                 let name = format!("logs/slot-{slot}.json");
@@ -643,32 +683,35 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// Tells of what was not flow's and made way.
+    /// Notes what was not flow's and made way.
     fn kept(&mut self, id: TaskId, open: &Open) {
         for kept in &open.kept {
             self.d.disk.memo().forget(&RelPath(kept.path.as_str().into()));
+            self.kept.push((id, kept.clone()));
+        }
+    }
+
+    /// Tells of it, at the end: what was made anew with the same bytes has not been kept.
+    fn tell_kept(&mut self) {
+        for (id, kept) in std::mem::take(&mut self.kept) {
             let message = format!("{} was not what flow had made: it is kept as {}", kept.path, kept.place);
             let mut warning = Warning::new("output_kept", message).about(self.fields(id));
-            warning.path = Some(kept.path.clone());
+            warning.path = Some(kept.path);
             self.say(Event::Warning(warning));
         }
     }
 
     /// An attempt that ends before its command could be started.
     fn not_started(&mut self, id: TaskId, attempt: AttemptId, words: String) {
-        self.active.entry(id).or_insert(Active {
-            attempt: attempt.clone(),
-            open: Open::default(),
-            slot: usize::MAX,
-            record: None,
-            ended: None,
-            log: None,
-        });
+        // What an earlier attempt of this run holds open is still to be closed.
+        let (begun, open) = self.active.remove(&id).map_or((false, Open::default()), |earlier| (earlier.begun, earlier.open));
+        self.active.insert(id, Active { attempt: attempt.clone(), begun, open, slot: usize::MAX, record: None, ended: None, log: None });
         self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
     }
 
     fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
         let Some(id) = self.by_name.get(&attempt.task).copied() else { return };
+        let ended = Ended { cause: explained(&self.d.graph, id, ended.cause), ..ended };
         let Some(active) = self.active.get_mut(&id).filter(|active| active.attempt == *attempt) else { return };
         let slot = active.slot;
         active.ended = Some(ended.clone());
@@ -702,7 +745,7 @@ impl Loop<'_, '_> {
     /// A slot's log that got a byte becomes the attempt's.
     fn keep_log(&mut self, attempt: &AttemptId, slot: usize) -> Option<String> {
         let from = format!("logs/slot-{slot}");
-        let size = self.d.own.stat(&from).ok().flatten().map_or(0, |stat| stat.st_size);
+        let size = self.logs.as_ref().and_then(|logs| logs.stat(&from[5..]).ok()).flatten().map_or(0, |stat| stat.st_size);
         if size == 0 {
             return None;
         }
@@ -716,12 +759,25 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// The command ended well: outputs and inputs are looked at on a thread of their own.
+    /// The command ended well: outputs and inputs are looked at, what is big on a thread of its own.
     fn settle(&mut self, id: TaskId) {
         let (graph, disk, sender) = (Arc::clone(&self.d.graph), Arc::clone(&self.d.disk), self.d.messages.0.clone());
-        let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
-        rayon::spawn(move || {
+        let small = graph.task(id).outputs.iter().all(|output| {
+            !output.folder
+                && disk.stamp(&output.path, false).ok().flatten().is_none_or(|stamp| stamp.kind() != Kind::Folder && stamp.size <= AT_ONCE)
+        });
+        if small {
+            let read = self.ready.get_mut(&id).map(|ready| std::mem::take(&mut ready.read)).unwrap_or_default();
             let looked = look(&graph, &disk, id, &read);
+            return self.looked(id, looked);
+        }
+        let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
+        let declared = Arc::clone(&self.declared);
+        rayon::spawn(move || {
+            let mut looked = look(&graph, &disk, id, &read);
+            if looked.fault.is_none() {
+                looked.spoilt.extend(moved_globs(&graph, &disk, id, &declared));
+            }
             let _ = sender.send(Message::Looked(id, Box::new(looked)));
         });
     }
@@ -750,6 +806,7 @@ impl Loop<'_, '_> {
             at: self.d.clock.wall(),
         };
         let before = self.d.known.standing(&active.attempt.task).ok().flatten();
+        let spoilt_before = self.d.known.task(&active.attempt.task).map(|memory| memory.spoilt_by.clone()).unwrap_or_default();
         let frame = match looked.spoilt.is_empty() {
             true => Frame::Done {
                 task: active.attempt.task.clone(),
@@ -774,26 +831,25 @@ impl Loop<'_, '_> {
             if let Some(saver) = &self.d.saver
                 && self.d.graph.stage_of(id).cache
                 && !record.outputs.is_empty()
+                && let Some(cache) = &self.d.cache
             {
-                if let Some(cache) = &self.d.cache {
-                    saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
-                }
+                saver.save(cache.lookup(&record.key).parts().1, Arc::new(record));
             }
             if self.d.selection.forced[id.index()] {
                 self.forced_done.push(self.d.graph.task(id).name.to_string());
             }
         } else {
-            self.tell_spoilt(id, &looked.spoilt);
+            self.tell_spoilt(id, &looked.spoilt, &spoilt_before);
         }
         self.inputs.push_back(Input::Settled(id, Ok(())));
     }
 
-    fn tell_spoilt(&mut self, id: TaskId, paths: &[RelPath]) {
+    fn tell_spoilt(&mut self, id: TaskId, paths: &[RelPath], before: &[RelPath]) {
         let name = self.d.graph.task(id).name.clone();
         for path in paths {
-            let own = self.d.graph.task(id).outputs.iter().any(|output| path == &output.path || path.below(&output.path).is_some());
-            let message = match own {
-                true => format!("`{name}` writes its own input {path}: its result can't be recorded"),
+            let message = match before.contains(path) {
+                // Nobody says who wrote it, but twice in a row is no chance.
+                true => format!("{path} changed again while `{name}` ran: a task that writes its own input is never up to date"),
                 false => format!("{path} changed while `{name}` ran: it will run again"),
             };
             let mut warning = Warning::new("spoilt", message).about(self.fields(id));
@@ -886,8 +942,8 @@ impl Loop<'_, '_> {
             self.inputs.push_back(Input::PutAway(id));
             return;
         };
-        let Active { attempt, open, ended, log, .. } = active;
-        let outputs = self.outputs(id);
+        let Active { attempt, begun, open, ended, log, .. } = active;
+        let outputs = if begun { self.outputs(id) } else { Vec::new() };
         let last = self.last_made(id);
         let had_aside: Vec<String> = open.aside.iter().map(|away| away.path.clone()).collect();
         let usage = ended.map(|ended| ended.usage).unwrap_or_default();
@@ -951,6 +1007,7 @@ impl Loop<'_, '_> {
             executor: "restore".into(),
             slot: u32::MAX,
             outputs: outputs.iter().map(|output| output.path.clone()).collect(),
+            at: self.d.clock.wall(),
         };
         let targets = if files.is_empty() { Vec::new() } else { record.outputs.clone() };
         let bracketed = Bracketed { attempt: &attempt, outputs: &outputs, last: &last, work: Work::Restore(&targets) };
@@ -971,7 +1028,8 @@ impl Loop<'_, '_> {
                 place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
             })
             .collect();
-        self.active.insert(id, Active { attempt, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
+        self.active
+            .insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
         let (cache, places) = match (self.d.cache.clone(), places) {
             (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
             (Some(cache), Ok(places)) => (cache, places),
@@ -1043,6 +1101,7 @@ impl Loop<'_, '_> {
             return self.inputs.push_back(Input::Settled(id, Err(Cause::Cancelled)));
         }
         self.saved += saved;
+        self.taken_over += u64::from(how == FrameHow::TakenOver);
         let how = if how == FrameHow::TakenOver { How::TakenOver } else { How::Restored };
         self.tell_done(id, how, true, &record, before.as_ref());
         self.inputs.push_back(Input::Settled(id, Ok(())));
@@ -1057,8 +1116,9 @@ impl Loop<'_, '_> {
         if closed.is_empty() {
             return;
         }
-        if let Err(fault) = bracket::settle(&mut self.d.ground, closed) {
-            self.warn(None, "aside", fault.to_string());
+        match bracket::settle(&mut self.d.ground, closed) {
+            Ok(dropped) => self.kept.retain(|(_, kept)| !dropped.contains(&kept.place)),
+            Err(fault) => self.warn(None, "aside", fault.to_string()),
         }
     }
 
@@ -1075,6 +1135,7 @@ impl Loop<'_, '_> {
         {
             self.drop_asides(covered);
         }
+        self.tell_kept();
         for slot in &self.slots {
             let _ = std::fs::remove_dir_all(&slot.scratch);
         }
@@ -1136,6 +1197,15 @@ fn look(graph: &Graph, disk: &Disk, id: TaskId, read: &[(RelPath, Content)]) -> 
         }
     }
     looked
+}
+
+/// The globs of a task that would find something else now.
+fn moved_globs(graph: &Graph, disk: &Disk, id: TaskId, declared: &OnceLock<Declared>) -> Vec<RelPath> {
+    let moved = graph.globs_of(id).filter(|glob| {
+        let now = Pattern::parse(&glob.pattern).ok().and_then(|pattern| disk.glob(&pattern, &[]).ok());
+        now.is_none_or(|now| !declared.get_or_init(|| Declared::of(graph)).same(glob, &now.paths))
+    });
+    moved.map(|glob| RelPath(glob.pattern.as_str().into())).collect()
 }
 
 fn same_outputs(made: &[Made], recorded: &[Made]) -> bool {

@@ -21,18 +21,21 @@ use crate::pattern::Pattern;
 /// there.
 pub type Account = BTreeMap<RelPath, Option<Stamp>>;
 
+/// What tasks left of which it is said that they are not there.
+pub type Gone<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> HashSet<RelPath> + 'a;
+
 /// Answers from a disk and a PATH.
 pub struct Looking<'a> {
     disk: &'a Disk,
     path: &'a OsStr,
-    gone: &'a dyn Fn(&dyn Fn(&str) -> bool) -> HashSet<RelPath>,
+    gone: &'a Gone<'a>,
     account: RefCell<Account>,
     kinds: RefCell<BTreeMap<RelPath, Option<Kind>>>,
 }
 
 impl<'a> Looking<'a> {
     /// Of a workspace; `gone` says what tasks that are no longer there left.
-    pub fn new(disk: &'a Disk, path: &'a OsStr, gone: &'a dyn Fn(&dyn Fn(&str) -> bool) -> HashSet<RelPath>) -> Looking<'a> {
+    pub fn new(disk: &'a Disk, path: &'a OsStr, gone: &'a Gone<'a>) -> Looking<'a> {
         Looking { disk, path, gone, account: RefCell::default(), kinds: RefCell::default() }
     }
 

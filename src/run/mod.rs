@@ -2,6 +2,7 @@
 //! every change of outputs.
 
 pub mod bracket;
+pub mod claims;
 pub mod compare;
 pub mod disk_ground;
 pub mod driver;
@@ -14,6 +15,7 @@ mod model;
 pub mod open;
 pub mod prepare;
 pub mod recover;
+pub mod rehearse;
 pub mod remember;
 pub mod schedule;
 pub mod session;

@@ -189,6 +189,10 @@ fn front_at<E: From<OpenFault>>(
         lock(&front.site, own)?;
         match Reader::open(own) {
             Ok(reader) => front.reader = reader,
+            // A folder, a fifo, a link: whatever it is, it is no state of ours.
+            Err(StateFault::Io { path, .. }) if !is_file(own, crate::record::state::STATE) => {
+                front.damage = Some(StateFault::Damaged { path, what: "not a file" });
+            }
             Err(fault @ StateFault::Io { .. }) => return Err(OpenFault::State(fault).into()),
             Err(fault) => front.damage = Some(fault),
         }
@@ -295,6 +299,7 @@ impl Front {
             stem: &stem,
             root: &root,
             here: site.file_folder.clone(),
+            own: RelPath(site.relative.as_str().into()),
             environment: &environment,
         };
         let gone = |is_there: &dyn Fn(&str) -> bool| left_by(&known, is_there);
@@ -335,8 +340,20 @@ pub fn open(request: &Request) -> Result<Opened, OpenFault> {
     front(request, |_, _| Ok::<(), OpenFault>(()))?.rest(request)
 }
 
+/// What `check` found.
+pub struct Checked {
+    /// The places.
+    pub site: Site,
+    /// Mistakes and warnings.
+    pub faults: Vec<Diagnostic>,
+    /// The files they point into.
+    pub sources: Sources,
+    /// What could be compiled.
+    pub graph: Graph,
+}
+
 /// Only reads and compiles the file: for `check`.
-pub fn check(request: &Request) -> Result<(Vec<Diagnostic>, Sources, Graph), OpenFault> {
+pub fn check(request: &Request) -> Result<Checked, OpenFault> {
     let file = find(request.file.as_deref(), &request.here)?;
     let read = read_pipeline(&file)?;
     let root = read.pipeline.root.as_ref().map(|words| words.text.clone());
@@ -355,18 +372,25 @@ pub fn check(request: &Request) -> Result<(Vec<Diagnostic>, Sources, Graph), Ope
         stem: &stem,
         root: &root,
         here: site.file_folder.clone(),
+        own: RelPath(site.relative.as_str().into()),
         environment: &environment,
     };
     let gone = |_: &dyn Fn(&str) -> bool| HashSet::new();
     let looking = Looking::new(&disk, surroundings.path(), &gone);
     let (graph, more) = compile(&read.pipeline, &given, &looking);
     faults.extend(more);
-    Ok((faults, read.sources, graph))
+    Ok(Checked { site, faults, sources: read.sources, graph })
+}
+
+/// Whether a plain file stands there, or nothing.
+fn is_file(own: &Beneath, name: &str) -> bool {
+    let regular = |stat: rustix::fs::Stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    own.stat(name).ok().flatten().is_none_or(regular)
 }
 
 fn read_pipeline(file: &PipelineFile) -> Result<Read, OpenFault> {
     let before = stamp(&file.path);
-    let bytes = read_small(&file.path, LARGEST).map_err(OpenFault::File)?;
+    let bytes = read_small(&file.path, LARGEST).map_err(|fault| OpenFault::File(fault.shown_as(&file.shown)))?;
     let mut sources = Sources::default();
     let text = match yaml::decode(bytes, 0) {
         Ok(text) => text,
@@ -394,6 +418,7 @@ fn left_by(known: &Known, is_there: &dyn Fn(&str) -> bool) -> HashSet<RelPath> {
 /// What a compilation rests on beside paths.
 fn guard(graph: &Graph, request: &Request, surroundings: &Surroundings, boot: &str) -> Guard {
     let mut names: Vec<String> = vec!["TZ".into(), "PATH".into()];
+    names.extend(graph.variables.iter().cloned());
     for task in &graph.tasks {
         names.extend(task.read_env.iter().cloned());
         names.extend(task.env.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.clone()));
@@ -457,7 +482,8 @@ impl From<StoredCache> for CacheSettings {
     }
 }
 
-fn stored_graph(reader: &Reader) -> Option<StoredGraph> {
+/// The compiled graph in a state, if there is one.
+pub fn stored_graph(reader: &Reader) -> Option<StoredGraph> {
     let bytes = reader.section(section::GRAPH).ok()??;
     postcard::from_bytes(&bytes).ok()
 }
@@ -468,7 +494,7 @@ pub type KeptDigest = (RelPath, crate::hash::Stamp, crate::hash::Digest, bool);
 /// Hands the disk what earlier runs found out.
 fn seed(disk: &Disk, reader: Option<&Reader>, known: &Known) -> Result<(), OpenFault> {
     let Some(reader) = reader else { return Ok(()) };
-    let believed = known.believes_block();
+    let believed = known.trusts_block();
     if let Some(bytes) = reader.section(section::DIGESTS)?
         && let Ok(kept) = postcard::from_bytes::<Vec<KeptDigest>>(&bytes)
     {

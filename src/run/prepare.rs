@@ -7,8 +7,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::attempt::{Launch, Log};
+use crate::attempt::{Cause, Launch, Log};
 use crate::graph::inputs::Named;
 use crate::graph::late::render;
 use crate::graph::{Command, Graph};
@@ -23,7 +24,7 @@ pub const LOCALE: &str = if cfg!(target_os = "linux") { "C.UTF-8" } else { "C" }
 
 /// What all commands of a run have in common.
 pub struct Common {
-    environment: Vec<(Vec<u8>, Vec<u8>)>,
+    environment: Arc<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// What one attempt is given.
@@ -44,9 +45,10 @@ impl Common {
     /// From the caller's environment.
     pub fn new(caller: impl Iterator<Item = (OsString, OsString)>) -> Common {
         let ours = |name: &[u8]| matches!(name, b"LC_ALL" | b"FLOW_ATTEMPT" | b"FLOW_CONFIG" | b"FLOW_TASK" | b"TMPDIR");
-        let environment =
-            caller.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).filter(|(name, _)| !ours(name)).collect();
-        Common { environment }
+        let caller = caller.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let mut environment: Vec<(Vec<u8>, Vec<u8>)> = caller.filter(|(name, _)| !ours(name)).collect();
+        environment.push((b"LC_ALL".to_vec(), LOCALE.as_bytes().to_vec()));
+        Common { environment: Arc::new(environment) }
     }
 
     /// Everything an executor needs to run an attempt of a task. `inputs`: where they are known only
@@ -87,15 +89,8 @@ impl Common {
                 }
             }
         };
-        let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(self.environment.len() + rendered.env.len() + 5);
-        let declared = |name: &[u8]| rendered.env.iter().any(|(has, value)| has.as_bytes() == name && value.is_some());
-        env.extend(self.environment.iter().filter(|(name, _)| !declared(name)).cloned());
-        let mut own = |name: &str, value: &[u8]| {
-            if !declared(name.as_bytes()) {
-                env.push((name.as_bytes().to_vec(), value.to_vec()));
-            }
-        };
-        own("LC_ALL", LOCALE.as_bytes());
+        let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(rendered.env.len() + 3);
+        let mut own = |name: &str, value: &[u8]| env.push((name.as_bytes().to_vec(), value.to_vec()));
         own("TMPDIR", place.scratch.as_os_str().as_bytes());
         own("FLOW_ATTEMPT", place.mark.as_bytes());
         if let Some(config) = &place.config {
@@ -109,6 +104,7 @@ impl Common {
         Ok(Launch {
             id: attempt,
             argv: argv.into_iter().map(String::into_bytes).collect(),
+            common: Arc::clone(&self.environment),
             env,
             dir: task.dir.clone(),
             stdin,
@@ -118,6 +114,19 @@ impl Common {
             timeout: stage.timeout,
             grace: stage.grace,
         })
+    }
+}
+
+/// A cause with what is known of it here: flow's own choice of a shell is not there.
+pub fn explained(graph: &Graph, id: TaskId, cause: Cause) -> Cause {
+    let stage = graph.stage_of(id);
+    match (&cause, stage.shell.first(), &graph.task(id).command) {
+        (Cause::NotStarted(words), Some(shell), Command::Shell(text))
+            if stage.default_shell && *words == format!("command not found: {shell}") && shell::direct(text.as_str()).is_none() =>
+        {
+            Cause::NotStarted(format!("{words} (without it, say `shell: sh -eu -c` in the stage or in `defaults`)"))
+        }
+        _ => cause,
     }
 }
 

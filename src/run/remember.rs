@@ -9,18 +9,19 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, View};
+use crate::graph::globs::Declared;
+use crate::graph::select::{everything, with_ancestors};
 use crate::graph::{Source, Tool};
 use crate::hash::{Digest, Stamp};
 use crate::name::{RelPath, TaskId};
 use crate::os::beneath::Beneath;
 use crate::os::process::find_program;
 use crate::pattern::Pattern;
-use crate::pipeline::spec::Runs;
 use crate::plan::decide::Verdict;
 use crate::plan::walk::Selection;
 use crate::record::cache::Cache;
 use crate::record::record::Tree;
-use crate::record::state::Reader;
+use crate::record::state::{Reader, Section};
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
 use crate::run::open::{KeptDigest, Opened, StoredCache, StoredGraph};
@@ -28,7 +29,7 @@ use crate::run::session::look_at;
 use crate::run::survey::Answers;
 
 /// The sections of a new `state`.
-pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answers, cache: &Cache) -> io::Result<Vec<(u32, Vec<u8>)>> {
+pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answers, cache: &Cache) -> io::Result<Vec<Section>> {
     let graph = Arc::clone(&opened.graph);
     let disk = Arc::clone(&opened.disk);
     disk.settle_all();
@@ -39,7 +40,8 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let plain =
         Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
     let walked = look_at(&graph, opened, cache, answers, &plain);
-    let usual: Vec<bool> = graph.tasks.iter().map(|task| graph.stages[task.stage.index()].runs != Runs::Manual).collect();
+    // What a run without selectors looks at, and what that needs.
+    let usual = with_ancestors(&graph, &everything(&graph).into_iter().map(|(task, _)| task).collect::<Vec<_>>());
     let mut builder = Builder::new(opened.guard.clone());
     let account = account_now(opened);
     for (path, stamp) in &account {
@@ -48,7 +50,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     builder.graph();
     for (index, verdict) in walked.verdicts.iter().enumerate() {
         let id = TaskId(index as u32);
-        let usual = if usual[index] || selection_default(&graph, id, &usual) { USUAL } else { 0 };
+        let usual = if usual[index] { USUAL } else { 0 };
         let carried = opened.unchanged[index];
         match (verdict, &opened.fresh) {
             (Some(Verdict::UpToDate) | None, Some(old)) if carried => builder.carry(old, id, FRESH | usual),
@@ -64,26 +66,26 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let stored = StoredGraph { graph: (*graph).clone(), account, cache: StoredCache::from(&opened.cache) };
     sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
     sections.push((section::DIGESTS, digests(opened)?));
+    for (task, verdict) in graph.tasks.iter().zip(&walked.verdicts) {
+        if *verdict == Some(Verdict::UpToDate) {
+            opened.known.believe(&task.name);
+        }
+    }
+    let mut sections: Vec<Section> = sections.into_iter().map(Section::from).collect();
     sections.extend(opened.known.sections()?);
     Ok(sections)
 }
 
-/// A manual task that a usual one needs is looked at in every run.
-fn selection_default(graph: &crate::graph::Graph, id: TaskId, usual: &[bool]) -> bool {
-    !usual[id.index()] && {
-        let below = graph.above.ends.iter().any(|end| *end == id);
-        below
-            && crate::graph::select::with_ancestors(
-                graph,
-                &usual.iter().enumerate().filter(|(_, usual)| **usual).map(|(index, _)| TaskId(index as u32)).collect::<Vec<_>>(),
-            )[id.index()]
-    }
-}
-
 /// What the graph rests on, as it stands now: of the pipeline file and of what was looked up the stamps
-/// from then, of folders that globs walked the stamps now, if the same paths match.
+/// from then, of folders that globs walked the stamps now, if the same paths match; else none that can
+/// ever be.
 fn account_now(opened: &Opened) -> crate::run::look::Account {
     let mut account = opened.account.clone();
+    if let Some(glob) = moved_glob(opened) {
+        let never = Stamp { size: u64::MAX, ..Stamp::default() };
+        account.insert(RelPath(glob.into()), Some(never));
+        return account;
+    }
     for (path, stamp) in &mut account {
         let is_folder = stamp.is_some_and(|stamp| stamp.kind() == crate::hash::Kind::Folder);
         if !is_folder {
@@ -96,6 +98,20 @@ fn account_now(opened: &Opened) -> crate::run::look::Account {
         }
     }
     account
+}
+
+/// A pattern that would find something else now than when the graph was made.
+fn moved_glob(opened: &Opened) -> Option<&str> {
+    let graph = &opened.graph;
+    if graph.globs.is_empty() {
+        return None;
+    }
+    let declared = Declared::of(graph);
+    let moved = graph.globs.iter().find(|glob| {
+        let now = Pattern::parse(&glob.pattern).ok().and_then(|pattern| opened.disk.glob(&pattern, &[]).ok());
+        now.is_none_or(|now| !declared.same(glob, &now.paths))
+    });
+    moved.map(|glob| glob.pattern.as_str())
 }
 
 /// The paths a task rests on. False: one cannot be told.
@@ -119,7 +135,8 @@ fn paths(builder: &mut Builder, opened: &Opened, disk: &Disk, id: TaskId) -> boo
                     builder.path(candidate.as_str(), false, disk.stamp(&candidate, true).ok().flatten().as_ref());
                 }
             }
-            Tool::Asked { .. } => {}
+            // No stamp tells what a command will answer.
+            Tool::Asked { .. } => known = false,
         }
     }
     for output in &task.outputs {
@@ -178,7 +195,7 @@ fn digests(opened: &Opened) -> io::Result<Vec<u8>> {
 /// What the `state` that is about to be replaced holds and is on the disk for sure. A state that
 /// cannot be read has nothing.
 fn synced_before(opened: &Opened) -> HashMap<RelPath, (Stamp, Digest)> {
-    let whole = opened.known.block_is_synced();
+    let whole = opened.known.is_block_synced();
     let read = || Reader::open(&Beneath::open(&opened.site.own()).ok()?).ok()??.section(section::DIGESTS).ok()?;
     let kept = read().and_then(|bytes| postcard::from_bytes::<Vec<KeptDigest>>(&bytes).ok()).unwrap_or_default();
     kept.into_iter().filter(|(.., synced)| whole || *synced).map(|(path, stamp, digest, _)| (path, (stamp, digest))).collect()

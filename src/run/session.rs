@@ -28,10 +28,11 @@ use crate::record::record::Made;
 use crate::record::state::frame::{Asked, Frame, RunEnd};
 use crate::record::state::{STATE, Syncer, Writer};
 use crate::run::bracket::Output;
+use crate::run::claims;
 use crate::run::disk_ground::DiskGround;
 use crate::run::driver::{Driver, Message, Outcome, RunFault, expected, log_name, messages};
-use crate::run::exec::local::Local;
-use crate::run::exec::mark::Mark;
+use crate::run::exec::local::{Local, RECOVERY_GRACE};
+use crate::run::exec::mark::{self, Mark};
 use crate::run::exec::{Executor, Handle, Recovered};
 use crate::run::open::{Front, OpenFault, Opened, Request, front, make_own};
 use crate::run::recover::{self, Entry, Unsettled};
@@ -156,11 +157,22 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
         Store::All => Keep::All,
         Store::Off => Keep::Off,
     };
-    let cache =
-        Arc::new(Cache::local(&cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref()), keep, boot_number(&opened.boot)));
+    let cache_at = cache_folder(&opened.site, &opened.cache, options.cache_dir.as_ref());
+    let boot = boot_number(&opened.boot);
+    let open_cache = || Arc::new(Cache::local(&cache_at, keep, boot));
+    // Opening it makes it: not before it is certain that there is something to do.
+    let cache_was_there = cache_at.exists();
+    let mut cache = if cache_was_there { open_cache() } else { Arc::new(Cache::off()) };
     let graph = Arc::clone(&opened.graph);
-    let mut workshop = Workshop::open(&mut opened, lock, options, waiting)?;
-    let recovered = recover(&mut opened, &mut workshop, &clock)?;
+    // A pipeline that never ran has nothing to recover, and faults in it leave nothing behind.
+    let mut workshop = match opened.own {
+        Some(_) => Some(Workshop::open(&mut opened, lock, options, waiting)?),
+        None => None,
+    };
+    let recovered = match &mut workshop {
+        Some(workshop) => recover(&mut opened, workshop, &clock)?,
+        None => Vec::new(),
+    };
     if !recovered.is_empty() {
         // What was put back or away is no longer what the stamps said.
         opened.unchanged = opened.unchanged.iter().map(|_| false).collect();
@@ -172,6 +184,28 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
     check_missing(&graph, &walked, &opened)?;
     // What rests on a restore is asked again after it.
     let fresh = walked.certain.clone();
+    check_links(&graph, &opened, &selection, &fresh)?;
+    if opened.compiled {
+        let twice = claims::conflicts(&opened.site, &graph);
+        if !twice.is_empty() {
+            return Err(SessionFault::Facts(twice));
+        }
+    }
+    let mut workshop = match workshop {
+        Some(workshop) => workshop,
+        None => {
+            let workshop = Workshop::open(&mut opened, None, options, waiting)?;
+            if workshop.own()?.stat(STATE).ok().flatten().is_some() {
+                // Another first run was faster: what was looked at is old.
+                drop(workshop);
+                return run(options, waiting, sinks);
+            }
+            workshop
+        }
+    };
+    if !cache_was_there {
+        cache = open_cache();
+    }
     let up_to_date = fresh.iter().filter(|fresh| **fresh).count() as u64;
     let chosen = selection.count() as u64;
     if up_to_date == chosen && recovered.is_empty() && opened.damage.is_none() {
@@ -261,11 +295,8 @@ impl Workshop {
             opened.state_end = None;
         }
         let words = |source: io::Error| SessionFault::Own(format!("cannot write {}: {source}", opened.site.own().join(STATE).display()));
-        let writer = match opened.state_end {
-            Some((end, block_end)) => Writer::open(own, Some(end), block_end).map_err(words)?,
-            None => Writer::open(own, None, 0).map_err(words)?,
-        };
-        opened.known.reads_from(Arc::new(own.read(STATE).map_err(words)?));
+        let writer = Writer::open(own, opened.state_end).map_err(words)?;
+        opened.known.reads_from(writer.file());
         self.writer = Some(writer);
         Ok(())
     }
@@ -301,11 +332,23 @@ struct RecoveredAttempt {
 fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> Result<Vec<RecoveredAttempt>, SessionFault> {
     let open: Vec<crate::record::known::Open> = opened.known.open().into_iter().cloned().collect();
     let aside = workshop.own()?.stat("aside").ok().flatten().is_some();
-    if open.is_empty() && !aside {
+    // A run without an end died; where there is no state nobody knows.
+    let lost = opened.damage.is_some() || opened.state_end.is_none();
+    let died = lost || opened.known.last_run().is_some_and(|run| run.end.is_none());
+    if open.is_empty() && !aside && !died {
         return Ok(Vec::new());
     }
     let mark = Mark::of(&opened.site.own())
         .map_err(|error| SessionFault::Own(format!("cannot look at {}: {error}", opened.site.own().display())))?;
+    if lost {
+        // Which attempts were open is lost as well: nothing of this pipeline may go on beside a new run.
+        let prefix = mark.prefix().into_bytes();
+        mark::stop_all(|found| found.starts_with(&prefix), RECOVERY_GRACE);
+    }
+    if open.is_empty() && !aside {
+        remove_scratch(&mark);
+        return Ok(Vec::new());
+    }
     let mut local = Local::new(opened.site.workspace.clone(), mark.clone(), Box::new(|_| {}));
     let asked = open.iter().map(|open| (open.attempt.clone(), open.handle.clone().map(Handle))).collect();
     let stopped: Vec<(AttemptId, usize)> = local
@@ -354,8 +397,8 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
             let ended = |name: &TaskName| {
                 known.task(name).is_some_and(|memory| matches!(memory.last, Last::Well | Last::Spoilt)) && known.is_this_boot()
             };
-            let others = known.tasks().filter(|(name, _)| !open.iter().any(|open| open.attempt.task == **name));
-            others.filter_map(|(name, _)| Some((name.clone(), ended(name), last_made(known, name)?))).collect()
+            let others = known.tasks().filter(|(name, _)| !open.iter().any(|open| open.attempt.task == *name));
+            others.filter_map(|(name, _)| Some((name.clone(), ended(&name), last_made(known, &name)?))).collect()
         }
         false => Vec::new(),
     };
@@ -372,7 +415,7 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
         })
     };
     let (writer, known) = (&mut workshop.writer, &mut opened.known);
-    let mut frames: Vec<Frame> = Vec::new();
+    let mut frames = Vec::new();
     let mut state = |_: &mut DiskGround, entry: Entry<'_>| -> io::Result<()> {
         let Some(writer) = writer.as_mut() else { return Ok(()) };
         match entry {
@@ -380,16 +423,16 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
             Entry::Aborted(attempt) => {
                 let log = logs.iter().find(|(task, _)| *task == attempt.task).map(|(_, log)| log.clone());
                 let frame = Frame::Aborted { task: attempt.task.clone(), n: attempt.n, log };
-                writer.add(&frame)?;
-                frames.push(frame);
+                let (_, at) = writer.add(&frame)?;
+                frames.push((frame, at));
                 Ok(())
             }
         }
     };
     let did =
         recover::recover(&mut ground, unsettled, &[], &mut owner, &mut state).map_err(|fault| SessionFault::Own(fault.to_string()))?;
-    for frame in &frames {
-        known.apply(frame, None);
+    for (frame, at) in frames {
+        known.apply(&frame, at);
     }
     let _ = clock;
     let mut list = Vec::new();
@@ -413,7 +456,7 @@ fn recover(opened: &mut Opened, workshop: &mut Workshop, clock: &dyn Clock) -> R
 
 fn last_made(known: &Known, name: &TaskName) -> Option<Vec<Made>> {
     let mut record = known.standing(name).ok().flatten()?;
-    if known.task(name).is_some_and(|memory| !known.believed(memory)) {
+    if known.task(name).is_some_and(|memory| !known.believed(&memory)) {
         for made in &mut record.outputs {
             made.stamp = crate::hash::Stamp::default();
         }
@@ -430,6 +473,12 @@ fn remove_scratch(mark: &Mark) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// The newest run that left a folder: where the state is lost no run takes the place of another.
+fn newest_run(own: &Beneath) -> u64 {
+    let names = own.list("runs").unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()?.parse().ok()).max().unwrap_or(0)
 }
 
 /// The tasks to look at, and how they were asked for.
@@ -524,11 +573,12 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
     let mut list = Vec::new();
     for (task, paths) in &walked.missing {
         for path in paths {
+            // What a task makes that is not asked to (`--only`) is as any source.
             let made = graph
                 .task(*task)
                 .inputs
                 .iter()
-                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(_), .. } if read == path));
+                .any(|input| matches!(&input.source, Source::Path { path: read, from: Some(from), .. } if read == path && walked.verdicts[from.index()].is_some()));
             let late = graph.task(*task).inputs.iter().any(|input| matches!(&input.source, Source::LateGlob { .. }));
             if made || late {
                 continue;
@@ -542,6 +592,36 @@ pub fn check_missing(graph: &Graph, walked: &Walked, opened: &Opened) -> Result<
         }
     }
     if list.is_empty() { Ok(()) } else { Err(SessionFault::Missing(list)) }
+}
+
+/// An output under a link that leads out of the workspace: flow could neither move nor restore it.
+fn check_links(graph: &Graph, opened: &Opened, selection: &Selection, fresh: &[bool]) -> Result<(), SessionFault> {
+    let workspace = &opened.site.workspace;
+    let Ok(root) = std::fs::canonicalize(workspace) else { return Ok(()) };
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut list = Vec::new();
+    let stale = graph.tasks.iter().enumerate().filter(|(index, _)| selection.chosen[*index] && !fresh[*index]);
+    for (_, task) in stale {
+        for output in &task.outputs {
+            let path = output.path.as_str();
+            let folders = path.match_indices('/').filter_map(|(at, _)| path.get(..at)).filter(|folder| !folder.is_empty());
+            for folder in folders {
+                if !seen.insert(folder) {
+                    continue;
+                }
+                let full = workspace.join(folder);
+                if full.is_symlink()
+                    && let Ok(real) = std::fs::canonicalize(&full)
+                    && !real.starts_with(&root)
+                {
+                    let to = real.display();
+                    list.push(format!("`{}` makes {path}, but the link {folder} leads out of the workspace, to {to}", task.name));
+                    break;
+                }
+            }
+        }
+    }
+    if list.is_empty() { Ok(()) } else { Err(SessionFault::Facts(list)) }
 }
 
 /// The nearest file beside it, or the stage that makes something of nearly this name.
@@ -628,6 +708,7 @@ fn drive(
     let graph = Arc::clone(&opened.graph);
     let site = opened.site.clone();
     let damage = opened.damage.as_ref().map(|fault| fault.to_string());
+    let lost = opened.damage.is_some() || opened.state_end.is_none();
     workshop.writer(&mut opened)?;
     opened.damage = None;
     let Workshop { own, lock, writer } = workshop;
@@ -635,7 +716,7 @@ fn drive(
         return Err(SessionFault::Own("no folder of flow's own".into()));
     };
     let began = clock.wall();
-    let number = opened.known.next_run();
+    let number = opened.known.next_run().max(if lost { newest_run(&own) + 1 } else { 0 });
     let run = RunId {
         number,
         nonce: crate::hash::Framed::new(b'R').number(began as u64).number(u64::from(std::process::id())).digest().0[..8]
@@ -646,7 +727,7 @@ fn drive(
         .map_err(|error| SessionFault::Own(format!("cannot write {}: {error}", site.own().join("lock").display())))?;
     let (sender, receiver) = messages();
     let told = sender.clone();
-    let state = Syncer::start(writer, move |covered| {
+    let state = Syncer::start(writer, &opened.boot, move |covered| {
         let _ = told.send(Message::Synced(covered));
     });
     let asked = Asked {
@@ -762,13 +843,24 @@ fn drive(
         sinks.take(clock.wall(), &crate::run::driver::run_ended(ran, exit, clock.monotonic()));
     }
     sinks.end();
-    let frame = Frame::RunEnded { run, state: ended, exit: i32::from(exit), at: clock.wall() };
+    let counts = ran.as_ref().ok().map(|ran| &ran.counts).map_or_else(Default::default, |counts| crate::record::state::frame::Counts {
+        ran: counts.ran,
+        restored: counts.restored,
+        up_to_date: counts.up_to_date,
+        failed: counts.failed,
+        failed_allowed: counts.failed_allowed,
+        not_run: counts.not_run,
+        not_started: counts.not_started,
+        off: counts.off,
+        total: counts.total,
+    });
+    let frame = Frame::RunEnded { run, state: ended, exit: i32::from(exit), at: clock.wall(), counts };
     if let Ok((_, at)) = state.add(&frame) {
         opened.known.apply(&frame, at);
     }
     state.stop();
-    if let Some(frame) = state.synced() {
-        opened.known.apply(&frame, None);
+    for (frame, at) in state.take_own() {
+        opened.known.apply(&frame, at);
     }
     let ran = ran?;
     if let Some(last) = opened.known.last_run_mut() {

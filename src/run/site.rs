@@ -40,7 +40,7 @@ pub fn find(given: Option<&str>, here: &Path) -> Result<PipelineFile, SiteFault>
     }
     let mut up = String::new();
     for folder in here.ancestors() {
-        let there: Vec<&str> = DEFAULT_NAMES.into_iter().filter(|name| folder.join(name).is_file()).collect();
+        let there: Vec<&str> = DEFAULT_NAMES.into_iter().filter(|name| folder.join(name).exists()).collect();
         match there.as_slice() {
             [] => up.push_str("../"),
             [name] => return Ok(PipelineFile { shown: format!("{up}{name}"), path: absolute(&folder.join(name)) }),
@@ -51,7 +51,7 @@ pub fn find(given: Option<&str>, here: &Path) -> Result<PipelineFile, SiteFault>
 }
 
 /// A path without `.` and `..`, by its text.
-fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {

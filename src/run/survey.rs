@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::disk::{Disk, Seen, View};
-use crate::graph::Graph;
+use crate::graph::{Graph, Tool};
 use crate::hash::{Digest, Framed};
 use crate::name::{RelPath, TaskId, TaskName};
 use crate::os::process::find_program;
@@ -158,13 +158,12 @@ impl Now for Sight<'_> {
 
     fn nonce(&mut self, task: TaskId) -> Option<u64> {
         let memory = self.known.task(&self.graph.task(task).name)?;
-        // What reads a spoilt result runs on what is there.
-        let at = match memory.last {
-            Last::Well => memory.good?,
-            Last::Spoilt => memory.spoilt?,
-            _ => return None,
-        };
-        self.known.read(at).ok().map(|record| record.nonce)
+        match memory.last {
+            Last::Well => memory.good.map(|_| memory.nonce),
+            // What reads a spoilt result runs on what is there.
+            Last::Spoilt => self.known.read(memory.spoilt?).ok().map(|record| record.nonce),
+            _ => None,
+        }
     }
 }
 
@@ -202,24 +201,26 @@ impl Facts for Sight<'_> {
         self.cache.is_some_and(|cache| {
             let files = wanted(record, files);
             let trees: Vec<&Tree> = files.iter().map(|(_, tree)| tree).collect();
-            cache.lacks(&trees).is_empty()
+            cache.can_restore(record, &trees)
         })
     }
 }
 
 impl Survey for Sight<'_> {
     fn unchanged(&mut self, id: TaskId) -> bool {
-        self.unchanged.get(id.index()).copied().unwrap_or(false)
+        // No stamp tells whether a tool command would answer as it did.
+        let asked = || self.graph.task(id).tools.iter().any(|tool| matches!(tool, Tool::Asked { .. }));
+        self.unchanged.get(id.index()).copied().unwrap_or(false) && !asked()
     }
 
     fn remembered(&mut self, id: TaskId) -> Result<Remembered, String> {
         let name = &self.graph.task(id).name;
         let Some(memory) = self.known.task(name) else { return Ok(Remembered::default()) };
         let good = match memory.good {
-            Some(at) => match self.known.read(at) {
-                Ok(record) => Some(Arc::new(record)),
+            Some(at) => match self.known.record(at) {
+                Ok(record) => Some(record),
                 // Damaged: as if there were none.
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof) => None,
                 Err(error) => return Err(format!("cannot read the record of `{name}`: {error}")),
             },
             None => None,

@@ -98,6 +98,7 @@ fn gathered(text: &str, task: &str, here: &Here) -> Gathered {
         stem: "p",
         root: "/w",
         here: RelPath::workspace(),
+        own: RelPath("p.yaml".into()),
         environment: &environment,
     };
     let (graph, more) = compile(&pipeline, &given, here);

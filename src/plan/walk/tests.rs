@@ -318,6 +318,9 @@ impl World {
             order,
             config: Value { at: crate::diag::Span::default(), data: crate::value::Data::Map(vec![]) },
             config_places: vec![],
+            globs: vec![],
+            globs_of: Default::default(),
+            variables: Default::default(),
         };
         self.graph = Compiled { graph: Some(Arc::new(graph)), of };
     }

@@ -3,21 +3,26 @@
 //! Owns its layout:
 //!
 //! ```text
-//! v1/blobs/ab/cdef…            the bytes of a file, read-only, named by their digest
-//! v1/records/ab/cdef…/WHICH    a record of a key; its mtime says when it was last used
-//! v1/tmp/                      what is being written
+//! v1/blobs/a/bcdef…            the bytes of a file, read-only, named by their digest
+//! v1/records/a/bcdef…          the first record of a key; its mtime says when it was last used
+//! v1/records/a/bcdef….d/WHICH  its other records
 //! ```
 //!
-//! Never hard links: a link shares later edits, mode and ctime with every other path. Must hold: a
-//! file under its name is whole, since it got there by a rename; another format is another folder.
+//! Sixteen folders of each kind, so that all can be kept open. Files are written straight under their
+//! names: a blob is believed by its stamp or hashed while it is copied, a record has a checksum, so
+//! what a process that died left half is noticed and replaced.
+//!
+//! Never hard links: a link shares later edits, mode and ctime with every other path. Must hold: no
+//! reader takes half a file for a whole one; another format is another folder.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::{Got, Name, Put, Store};
+use crate::disk::stamp_of;
 use crate::hash::{Digest, Stamp};
 use crate::os::beneath::{Beneath, is_gone, leads_out};
 use crate::os::copy;
@@ -26,92 +31,130 @@ use crate::record::manifest::Key;
 /// A record longer than this is no record.
 const LONGEST: u64 = 1 << 30;
 
+/// Bytes before a record: its checksum, and which of its key's it is.
+const HEAD: usize = 4 + 32;
+
 /// A cache in a folder.
 #[derive(Debug)]
 pub struct Local {
     folder: Beneath,
-    next: AtomicU64,
+    /// The folders that are open: of blobs, then of records.
+    shards: [OnceLock<Beneath>; 32],
+}
+
+/// What kind of thing a folder holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Blobs,
+    Records,
 }
 
 impl Local {
     /// Opens the cache in a folder (which may be a link); it is made if it is not there.
     pub fn open(folder: &Path) -> io::Result<Local> {
         let folder = Beneath::create(folder)?.make_folder("v1")?;
-        folder.make_folder("tmp")?;
-        Ok(Local { folder, next: AtomicU64::new(0) })
+        Ok(Local { folder, shards: [const { OnceLock::new() }; 32] })
     }
 
-    /// A new file that nobody else writes, and its name.
-    fn new_file(&self, mode: u32) -> io::Result<(File, String)> {
-        loop {
-            let name = format!("tmp/{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
-            match self.folder.new_file(&name, mode) {
-                // Left by a process of this number that died.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.folder.make_folder("tmp")?;
-                    return Ok((self.folder.new_file(&name, mode)?, name));
-                }
-                other => return Ok((other?, name)),
-            }
+    /// The folder of a digest, and the digest's name in it. With `make` it is made if it is not there.
+    fn shard(&self, of: Of, digest: &Digest, make: bool) -> io::Result<Option<(&Beneath, String)>> {
+        let mut hex = digest.hex();
+        let rest = hex.split_off(1);
+        let nibble = usize::from(digest.0[0] >> 4);
+        let slot = &self.shards[nibble + if of == Of::Blobs { 0 } else { 16 }];
+        if let Some(open) = slot.get() {
+            return Ok(Some((open, rest)));
         }
+        let path = format!("{}/{hex}", if of == Of::Blobs { "blobs" } else { "records" });
+        let opened = match make {
+            true => self.folder.make_folder(&path)?,
+            false => match self.folder.folder(&path) {
+                Err(error) if is_gone(&error) => return Ok(None),
+                other => other?,
+            },
+        };
+        Ok(Some((slot.get_or_init(|| opened), rest)))
     }
 
-    /// Writes a file under its name, by a rename.
-    fn write(&self, to: &str, mode: u32, write: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<Option<File>> {
-        let (file, name) = self.new_file(mode)?;
-        let written = write(&file).and_then(|whole| {
-            if whole {
-                self.folder.rename(&name, to)?;
+    fn made(&self, of: Of, digest: &Digest) -> io::Result<(&Beneath, String)> {
+        self.shard(of, digest, true)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Writes a file straight under its name: whoever reads it checks that it is whole. What stands
+    /// there and is not, left by a process that died, is replaced.
+    fn write(&self, folder: &Beneath, to: &str, mode: u32, write: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<Option<File>> {
+        let file = match folder.new_file(to, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                folder.remove_file(to)?;
+                folder.new_file(to, mode)?
             }
-            Ok(whole)
-        });
-        match written {
+            other => other?,
+        };
+        match write(&file) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => {
-                self.folder.remove_file(&name)?;
+                folder.remove_file(to)?;
                 Ok(None)
             }
             Err(error) => {
                 // The first error says more.
-                let _ = self.folder.remove_file(&name);
+                let _ = folder.remove_file(to);
                 Err(error)
             }
         }
     }
-}
 
-fn split(digest: &Digest) -> (String, String) {
-    let hex = digest.hex();
-    let (shard, rest) = hex.split_at(2);
-    (shard.to_string(), rest.to_string())
-}
-
-fn blob_path(digest: &Digest) -> String {
-    let (shard, rest) = split(digest);
-    format!("blobs/{shard}/{rest}")
-}
-
-fn key_path(key: &Key) -> String {
-    let (shard, rest) = split(&key.0);
-    format!("records/{shard}/{rest}")
-}
-
-fn path(name: &Name) -> String {
-    match name {
-        Name::Blob(digest) => blob_path(digest),
-        Name::Record(key, which) => format!("{}/{}", key_path(key), which.hex()),
+    /// Where a record lies in its key's folder: a key's first has the key's name.
+    fn record_name(folder: &Beneath, key: &str, which: &Digest) -> io::Result<String> {
+        let other = format!("{key}.d/{}", which.hex());
+        Ok(match read_record(folder, key)? {
+            Some((has, ..)) if has != *which => other,
+            _ => key.to_string(),
+        })
     }
+}
+
+/// A record's file: which of its key's it is, when it was last used, its bytes.
+fn read_record(folder: &Beneath, name: &str) -> io::Result<Option<(Digest, i64, Vec<u8>)>> {
+    let file = match folder.read(name) {
+        Err(error) if is_gone(&error) => return Ok(None),
+        other => other?,
+    };
+    let stat = stamp_of(&rustix::fs::fstat(&file)?);
+    if stat.size > LONGEST {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or_default() + 1);
+    file.take(stat.size).read_to_end(&mut bytes)?;
+    let Some(crc) = bytes.get(..4).and_then(|head| head.try_into().ok()).map(u32::from_le_bytes) else { return Ok(None) };
+    let Some(which) = bytes.get(4..HEAD).and_then(|head| head.try_into().ok()).map(Digest) else { return Ok(None) };
+    if crc32c::crc32c(&bytes[4..]) != crc {
+        return Ok(None);
+    }
+    bytes.drain(..HEAD);
+    Ok(Some((which, stat.mtime, bytes)))
 }
 
 impl Store for Local {
     fn has(&self, names: &[Name]) -> io::Result<Vec<bool>> {
-        names.iter().map(|name| Ok(self.folder.stat(&path(name))?.is_some())).collect()
+        names
+            .iter()
+            .map(|name| match name {
+                Name::Blob(digest) => match self.shard(Of::Blobs, digest, false)? {
+                    Some((folder, name)) => Ok(folder.stat(&name)?.is_some()),
+                    None => Ok(false),
+                },
+                Name::Record(key, which) => match self.shard(Of::Records, &key.0, false)? {
+                    Some((folder, name)) => Ok(read_record(folder, &Local::record_name(folder, &name, which)?)?.is_some()),
+                    None => Ok(false),
+                },
+            })
+            .collect()
     }
 
     fn get(&self, blob: &Digest, to: &File, trust: Option<&Stamp>) -> io::Result<Got> {
-        let at = blob_path(blob);
-        let from = match self.folder.read(&at) {
+        let Some((folder, at)) = self.shard(Of::Blobs, blob, false)? else { return Ok(Got::Missing) };
+        let from = match folder.read(&at) {
             Err(error) if is_gone(&error) => return Ok(Got::Missing),
             other => other?,
         };
@@ -129,37 +172,36 @@ impl Store for Local {
         if Digest(*hasher.finalize().as_bytes()) == *blob {
             return Ok(Got::Copied);
         }
-        self.folder.remove_file(&at)?;
+        folder.remove_file(&at)?;
         Ok(Got::Damaged)
     }
 
     fn put(&self, blob: &Digest, from: &File, size: u64, copied: u64) -> io::Result<Put> {
-        let at = blob_path(blob);
-        if self.folder.stat(&at)?.is_some() {
+        let (folder, at) = self.made(Of::Blobs, blob)?;
+        if folder.stat(&at)?.is_some_and(|stat| stamp_of(&stat).size == size) {
             // Perhaps damaged: only who wrote it knows its stamp to be good.
             return Ok(Put::Stored(None));
         }
-        let file = self.write(&at, 0o444, |to| {
+        let file = self.write(folder, &at, 0o444, |to| {
             if size > copy::SMALL && copy::reflink(from, to) {
                 return Ok(true);
             }
             Ok(size <= copied && copy::copy(from, to, size)? == size)
         })?;
         Ok(match file {
-            // The rename moved ctime, so the stamp is taken after it.
             Some(file) => Put::Stored(Some(stamp_of(&rustix::fs::fstat(&file)?))),
             None => Put::TooBig,
         })
     }
 
     fn adopt(&self, blob: &Digest, from: &Beneath, path: &str) -> io::Result<bool> {
-        let at = blob_path(blob);
+        let (folder, at) = self.made(Of::Blobs, blob)?;
         let file = from.read(path)?;
         if rustix::fs::fstat(&file)?.st_nlink != 1 {
             // Some other path shares its bytes and its mode.
             return Ok(false);
         }
-        match from.rename_to(path, &self.folder, &at, false) {
+        match from.rename_to(path, folder, &at, false) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists || leads_out(&error) => return Ok(false),
             Err(error) => return Err(error),
@@ -170,33 +212,36 @@ impl Store for Local {
     }
 
     fn records(&self, key: &Key) -> io::Result<Vec<(Digest, Vec<u8>)>> {
-        let folder = key_path(key);
-        let names = match self.folder.list(&folder) {
-            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        let Some((folder, name)) = self.shard(Of::Records, &key.0, false)? else { return Ok(Vec::new()) };
+        let Some(first) = read_record(folder, &name)? else { return Ok(Vec::new()) };
+        let mut records = vec![first];
+        let others = format!("{name}.d");
+        for other in match folder.list(&others) {
+            Err(error) if is_gone(&error) => Vec::new(),
             other => other?,
-        };
-        let mut records = Vec::new();
-        for name in names {
-            let Some(which) = name.to_str().and_then(Digest::from_hex) else { continue };
-            let file = match self.folder.read(&format!("{folder}/{}", which.hex())) {
-                Err(error) if is_gone(&error) => continue,
-                other => other?,
-            };
-            let stat = stamp_of(&rustix::fs::fstat(&file)?);
-            if stat.size > LONGEST {
-                continue;
+        } {
+            if let Some(other) = other.to_str() {
+                records.extend(read_record(folder, &format!("{others}/{other}"))?);
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or_default() + 1);
-            file.take(stat.size).read_to_end(&mut bytes)?;
-            records.push((stat.mtime, which, bytes));
         }
-        records.sort_by_key(|(mtime, ..)| std::cmp::Reverse(*mtime));
-        Ok(records.into_iter().map(|(_, which, bytes)| (which, bytes)).collect())
+        records.sort_by_key(|(_, mtime, _)| std::cmp::Reverse(*mtime));
+        Ok(records.into_iter().map(|(which, _, bytes)| (which, bytes)).collect())
     }
 
     fn save(&self, key: &Key, which: &Digest, bytes: &[u8]) -> io::Result<()> {
-        self.write(&path(&Name::Record(*key, *which)), 0o644, |mut file| {
-            file.write_all(bytes)?;
+        let (folder, name) = self.made(Of::Records, &key.0)?;
+        let to = Local::record_name(folder, &name, which)?;
+        if to != name {
+            folder.make_folder(&format!("{name}.d"))?;
+        }
+        self.write(folder, &to, 0o644, |mut file| {
+            let mut whole = Vec::with_capacity(HEAD + bytes.len());
+            whole.extend([0; 4]);
+            whole.extend(which.0);
+            whole.extend(bytes);
+            let crc = crc32c::crc32c(&whole[4..]);
+            whole[..4].copy_from_slice(&crc.to_le_bytes());
+            file.write_all(&whole)?;
             Ok(true)
         })?;
         Ok(())
@@ -204,30 +249,27 @@ impl Store for Local {
 
     fn touch(&self, name: &Name) {
         // Only the order of collection hangs on it.
-        if let Ok(file) = self.folder.read(&path(name)) {
+        let Name::Record(key, which) = name else { return };
+        if let Ok(Some((folder, name))) = self.shard(Of::Records, &key.0, false)
+            && let Ok(file) = Local::record_name(folder, &name, which).and_then(|name| folder.read(&name))
+        {
             let _ = file.set_modified(SystemTime::now());
         }
     }
 
     fn remove(&self, name: &Name) -> io::Result<()> {
-        match self.folder.remove_file(&path(name)) {
+        let found = match name {
+            Name::Blob(digest) => self.shard(Of::Blobs, digest, false)?,
+            Name::Record(key, which) => match self.shard(Of::Records, &key.0, false)? {
+                Some((folder, name)) => Some((folder, Local::record_name(folder, &name, which)?)),
+                None => None,
+            },
+        };
+        let Some((folder, name)) = found else { return Ok(()) };
+        match folder.remove_file(&name) {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
         }
-    }
-}
-
-/// The stamp of what `stat` says.
-#[allow(clippy::unnecessary_cast)] // other widths on other systems
-pub fn stamp_of(stat: &rustix::fs::Stat) -> Stamp {
-    let nanoseconds = |seconds: i64, part: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(part);
-    Stamp {
-        size: stat.st_size as u64,
-        mtime: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        ctime: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        ino: stat.st_ino as u64,
-        dev: stat.st_dev as u64,
-        mode: stat.st_mode as u32,
     }
 }
 

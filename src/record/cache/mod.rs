@@ -11,13 +11,14 @@ mod memory;
 mod saver;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-pub use local::{Local, hash_file, stamp_of};
+use crate::disk::stamp_of;
+pub use local::{Local, hash_file};
 pub use memory::Memory;
 pub use saver::{OpenOutput, Saver};
 
@@ -28,6 +29,9 @@ use crate::record::record::{Made, Record, Tree};
 
 /// Up to here a file is copied into the cache where its blocks cannot be shared.
 const COPIED: u64 = 16 << 20;
+
+/// Content up to this size, in bytes, is kept in the record itself: a file of its own costs more.
+const SMALL: u64 = 1 << 10;
 
 /// Version of a stored record; another is not read.
 const VERSION: u16 = 1;
@@ -110,6 +114,8 @@ pub struct Stored {
     pub record: Record,
     /// Stamps of blobs that hold their bytes for sure.
     blobs: Vec<(Digest, Stamp)>,
+    /// Small contents, which need no blob of their own.
+    small: Vec<(Digest, Vec<u8>)>,
     /// The boot in which these stamps were taken: in another they say nothing.
     boot: u64,
 }
@@ -117,7 +123,7 @@ pub struct Stored {
 impl Stored {
     /// A record of which the cache itself says nothing: its blobs are hashed while they are copied.
     pub fn of(record: Record) -> Stored {
-        Stored { record, blobs: Vec::new(), boot: 0 }
+        Stored { record, blobs: Vec::new(), small: Vec::new(), boot: 0 }
     }
 }
 
@@ -241,6 +247,14 @@ impl Cache {
         lacks
     }
 
+    /// Whether these trees of a record can come back.
+    pub fn can_restore(&self, record: &Record, trees: &[&Tree]) -> bool {
+        let stored = self.lookup(&record.key).parts().0;
+        let small = |digest: &Digest| stored.iter().any(|stored| stored.small.iter().any(|(small, _)| small == digest));
+        let large: Vec<&Tree> = trees.iter().copied().filter(|tree| !matches!(tree, Tree::File { digest, .. } if small(digest))).collect();
+        self.lacks(&large).is_empty()
+    }
+
     /// Marks a record as used: what is used is collected last.
     pub fn used(&self, stored: &Stored) {
         if let Some(store) = self.writes() {
@@ -256,7 +270,14 @@ impl Cache {
             Tree::Absent => Ok(Stamp::default()),
             Tree::File { digest, executable, bytes } => {
                 let Some(store) = &self.store else { return Err(Lost::Missing(path.to_string())) };
-                let file = to.new_file(path, if *executable { 0o777 } else { 0o666 }).map_err(io)?;
+                let mut file = to.new_file(path, if *executable { 0o777 } else { 0o666 }).map_err(io)?;
+                if let Some((_, content)) = stored.small.iter().find(|(small, _)| small == digest) {
+                    if Digest::of(content) != *digest {
+                        return Err(Lost::Damaged(path.to_string()));
+                    }
+                    file.write_all(content).map_err(io)?;
+                    return Ok(stamp_of(&rustix::fs::fstat(&file).map_err(|error| io(error.into()))?));
+                }
                 let trust = (stored.boot == self.boot).then(|| stored.blobs.iter().find(|(blob, _)| blob == digest)).flatten();
                 match store.get(digest, &file, trust.map(|(_, stamp)| stamp)).map_err(io)? {
                     Got::Copied => {}
@@ -301,20 +322,19 @@ impl Cache {
             return;
         }
         let Some(store) = self.writes() else { return };
-        let mut blobs = Vec::new();
+        let mut stored = Stored { boot: self.boot, ..Stored::of(record.clone()) };
         for made in &record.outputs {
             let put = match &made.what {
                 Tree::Folder(members) => members.iter().try_for_each(|member| {
                     let path = || format!("{}/{}", made.path, member.name);
-                    self.put(store, &member.what, &member.stamp, path, open, &mut blobs)
+                    self.put(store, &member.what, &member.stamp, path, open, &mut stored)
                 }),
-                what => self.put(store, what, &made.stamp, || made.path.to_string(), open, &mut blobs),
+                what => self.put(store, what, &made.stamp, || made.path.to_string(), open, &mut stored),
             };
             if let Err(error) = put {
                 return self.step_aside(&format!("cannot store `{}`", made.path), &error);
             }
         }
-        let stored = Stored { record: record.clone(), blobs, boot: self.boot };
         let saved = encode(&stored).and_then(|bytes| store.save(&record.key, &which(record), &bytes));
         if let Err(error) = saved {
             self.step_aside("cannot save a record", &error);
@@ -328,7 +348,7 @@ impl Cache {
         stamp: &Stamp,
         path: impl FnOnce() -> String,
         open: &dyn Fn(&str) -> io::Result<File>,
-        blobs: &mut Vec<(Digest, Stamp)>,
+        stored: &mut Stored,
     ) -> io::Result<()> {
         let Tree::File { digest, bytes, .. } = what else { return Ok(()) };
         // Gone or replaced meanwhile: not ours to store.
@@ -337,10 +357,18 @@ impl Cache {
         if !same() {
             return Ok(());
         }
+        if *bytes <= SMALL {
+            let mut content = Vec::with_capacity(*bytes as usize + 1);
+            (&file).take(SMALL + 1).read_to_end(&mut content)?;
+            if Digest::of(&content) == *digest {
+                stored.small.push((*digest, content));
+            }
+            return Ok(());
+        }
         let copied = if self.keep == Keep::All { u64::MAX } else { COPIED };
         match store.put(digest, &file, *bytes, copied)? {
             Put::TooBig => {}
-            Put::Stored(Some(stored)) if same() => blobs.push((*digest, stored)),
+            Put::Stored(Some(stamp)) if same() => stored.blobs.push((*digest, stamp)),
             Put::Stored(Some(_)) => store.remove(&Name::Blob(*digest))?,
             Put::Stored(None) => {}
         }

@@ -1,342 +1,442 @@
-//! What is remembered, live and read back.
-
-use std::fs;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
+use crate::attempt::{Cause, Ended, Usage};
+use crate::hash::Stamp;
 use crate::os::beneath::Beneath;
-use crate::record::state::frame::{How, RunEnd};
-use crate::record::state::tests::{done, ended, path, record, run_started};
-use crate::record::state::{STATE, Writer};
+use crate::record::state::Writer;
+use crate::record::state::tests::{done, folder, record, run_started};
 
-/// A pipeline's folder, its writer, and what a run that goes on has applied.
+/// A state that is written and remembered at once, as in a run.
 struct Live {
     dir: tempfile::TempDir,
     folder: Beneath,
     writer: Writer,
     known: Known,
+    here: String,
 }
 
 impl Live {
     fn new(boot: &str) -> Live {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let folder = Beneath::open(dir.path()).unwrap();
-        let writer = Writer::fresh(&folder, &[]).unwrap();
+        let writer = Writer::open(&folder, None).unwrap();
         let mut known = Known::new(boot);
-        known.reads_from(Arc::new(folder.read(STATE).unwrap()));
-        Live { dir, folder, writer, known }
+        known.reads_from(writer.file());
+        Live { dir, folder, writer, known, here: boot.into() }
     }
 
-    fn add(&mut self, frame: &Frame) -> u64 {
-        let (end, record) = self.writer.add(frame).unwrap();
-        self.known.apply(frame, record);
-        end
+    fn add(&mut self, frame: Frame) {
+        let (_, laid) = self.writer.add(&frame).unwrap();
+        self.known.apply(&frame, laid);
     }
 
-    fn load(&self, boot: &str) -> Known {
+    fn add_all(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        frames.into_iter().for_each(|frame| self.add(frame));
+    }
+
+    fn synced(&mut self, boot: &str) {
+        self.add(Frame::Synced { up_to: self.writer.end(), boot: boot.into() });
+    }
+
+    /// What another process of this boot reads.
+    fn read(&self) -> Known {
+        self.read_in(&self.here)
+    }
+
+    fn read_in(&self, boot: &str) -> Known {
         let reader = Reader::open(&self.folder).unwrap().unwrap();
         let (known, end) = Known::load(&reader, boot).unwrap();
         assert_eq!(end, self.writer.end());
         known
     }
 
-    /// A new block of what is known, as at the end of a run.
-    fn compact(&mut self, known: &Known) {
-        let sections = known.sections().unwrap();
-        self.writer = Writer::fresh(&self.folder, &sections).unwrap();
+    /// The end of one process and the start of the next, in this boot or another.
+    fn again(&mut self, boot: &str) {
+        let reader = Reader::open(&self.folder).unwrap().unwrap();
+        let (known, end) = Known::load(&reader, boot).unwrap();
+        self.writer = Writer::open(&self.folder, Some((end, reader.block_end()))).unwrap();
+        self.known = known;
+        self.here = boot.into();
     }
 
-    /// The next process, perhaps after a reboot.
-    fn reopen(&mut self, boot: &str) {
-        self.known = self.load(boot);
-        self.known.reads_from(Arc::new(self.folder.read(STATE).unwrap()));
+    fn compact(&mut self) {
+        let sections = self.known.sections().unwrap();
+        self.writer.compact(&self.folder, &sections).unwrap();
+        self.again(&self.here.clone());
+        assert!(!self.known.changed && self.known.touched().is_empty());
+    }
+
+    fn memory(&self, task: &str) -> Memory {
+        self.known.task(&task.into()).unwrap()
     }
 }
 
-/// A task as anybody sees it; records by content, since a new file has them elsewhere.
-type Seen = (TaskName, Memory, Option<Record>, Option<Record>, bool);
+/// Memory without places; whether the good and the spoilt record are believed; and these two.
+type TaskView = (Memory, [bool; 2], [Option<Record>; 2]);
 
-/// Everything that is known, as anybody sees it.
+/// Everything that can be asked, with records read and places left out.
 #[derive(PartialEq, Debug)]
-struct Everything {
-    tasks: Vec<Seen>,
+struct View {
+    tasks: BTreeMap<String, TaskView>,
     open: Vec<Open>,
-    run: Option<RunMemory>,
-    answers: Vec<(String, (Digest, u64))>,
+    runs: (Option<RunMemory>, Option<RunMemory>, u64),
+    stamps: Vec<(RelPath, bool, Stamp, Digest, bool)>,
+    answers: Vec<Option<(Digest, u64)>>,
+    expansions: Vec<Option<(Key, Vec<String>)>>,
+    by_key: Vec<Vec<TaskName>>,
+    boot: (String, bool),
 }
 
-fn everything(known: &Known) -> Everything {
-    let mut tasks: Vec<_> = known
-        .tasks()
-        .map(|(name, memory)| {
-            let (good, spoilt) = (memory.good.map(|at| known.read(at).unwrap()), memory.spoilt.map(|at| known.read(at).unwrap()));
-            assert_eq!(memory.key, good.as_ref().map(|good| good.key));
-            assert_eq!(known.standing(name).unwrap(), spoilt.clone().or(good.clone()));
-            let believed = known.believed(memory);
-            (name.clone(), Memory { good: None, spoilt: None, stamps: Stamps::Synced, ..memory.clone() }, good, spoilt, believed)
-        })
-        .collect();
-    tasks.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut answers: Vec<_> = known.answers.clone().into_iter().collect();
-    answers.sort();
-    Everything { tasks, open: known.open().into_iter().cloned().collect(), run: known.last_run().cloned(), answers }
+fn view(known: &Known) -> View {
+    let tasks = known.tasks().map(|(name, memory)| {
+        let bare = Memory { good: None, spoilt: None, trust: Trust::default(), spoilt_trust: Trust::default(), ..memory.clone() };
+        let record = |at: Option<At>| at.map(|at| known.read(at).unwrap());
+        let trusts = [known.trusts(memory.trust), memory.spoilt.is_some() && known.trusts(memory.spoilt_trust)];
+        assert_eq!(known.task(&name), Some(memory.clone()));
+        (name.to_string(), (bare, trusts, [record(memory.good), record(memory.spoilt)]))
+    });
+    View {
+        tasks: tasks.collect(),
+        open: known.open().into_iter().cloned().collect(),
+        runs: (known.last_run().cloned(), known.last_good_run().cloned(), known.next_run()),
+        stamps: known.stamps().map(|(path, follow, stamped, believed)| (path, follow, stamped.stamp, stamped.digest, believed)).collect(),
+        answers: (0..4).map(|n| known.answer(&format!("c{n}"))).collect(),
+        expansions: (0..4).map(|n| known.expansion(&format!("s{n}"))).collect(),
+        by_key: (0..NONCES).map(|n| known.with_key(&record(n, 0).key).into_iter().map(|(name, _)| name).collect()).collect(),
+        boot: (known.boot_id().to_string(), known.is_this_boot()),
+    }
 }
 
-fn name(random: &mut fastrand::Rng) -> TaskName {
-    TaskName::from(["a", "b", "c@x=1", "d"][random.usize(..4)])
-}
+/// How many records there are in random histories.
+const NONCES: u64 = 12;
 
-/// Any frame, in any order: recovery and crashes make odd sequences.
-fn any_frame(random: &mut fastrand::Rng, run: &mut u64, boot: &str, end: u64) -> Frame {
-    let n = random.u16(1..4);
-    let task = name(random);
-    let whole = record(random.u64(..6));
-    match random.u8(..12) {
-        0 | 1 => {
-            *run += 1;
-            run_started(*run, boot)
+fn random_frame(random: &mut fastrand::Rng, here: &str, runs: &mut u64, end: u64) -> Frame {
+    let task = TaskName::from(format!("t{}", random.u8(..6)).as_str());
+    let n = random.u16(1..3);
+    let log = random.bool().then(|| "logs/x".to_string());
+    let path = RelPath(format!("p{}", random.u8(..4)).into());
+    let record = |random: &mut fastrand::Rng| Some(Box::new(record(random.u64(..NONCES), random.usize(..300))));
+    match random.u8(..26) {
+        0..2 => {
+            *runs += 1;
+            run_started(*runs, here)
         }
-        2 | 3 => {
-            Frame::Started { task, n, key: whole.key, executor: "local".into(), slot: random.u32(..3), outputs: vec![path("d"), path("b")] }
-        }
-        4 => Frame::Placed { task, handle: vec![random.u8(..)] },
-        5 | 6 => Frame::Done { task, n, how: How::Ran, log: random.bool().then(|| "l".into()), record: Some(Box::new(whole)) },
-        7 => Frame::Spoilt { task, n, inputs: vec![path("a")], log: None, record: Some(Box::new(whole)) },
-        8 => Frame::Failed { task, n, ended: ended(), at: random.i64(..100), log: None },
-        9 => Frame::Aborted { task, n, log: None },
-        10 => Frame::Answered { command: "c".into(), answer: Digest::of(&[random.u8(..3)]), run: *run },
-        _ => match random.bool() {
-            true => Frame::Synced { boot: boot.into(), up_to: random.u64(end / 2..=end) },
-            false => Frame::RunEnded { run: RunId { number: random.u64(*run / 2..=*run), nonce: 7 }, state: RunEnd::Fine, exit: 0, at: 3 },
+        2..7 => Frame::Started {
+            task,
+            n,
+            key: Key(Digest::of(&[n as u8])),
+            executor: "local".into(),
+            slot: 3,
+            outputs: vec![path],
+            at: i64::from(n),
         },
+        7 => Frame::Placed { task, handle: vec![random.u8(..)], inputs: vec![(path, Stamp { size: 4, ..Stamp::default() })] },
+        8..13 => {
+            let how = *random.choice(&[How::Ran, How::Restored, How::TakenOver]).unwrap();
+            Frame::Done { task, n, how, log, record: record(random) }
+        }
+        13 => Frame::Spoilt { task, n, inputs: vec![path], log, record: record(random) },
+        14..16 => Frame::Failed { task, n, ended: Ended { cause: Cause::Exit(3), usage: Usage::default() }, at: 9, log },
+        16 => Frame::Aborted { task, n, log },
+        17 => Frame::Forgotten { task },
+        18 => Frame::Verified { task },
+        19 => Frame::Expanded {
+            stage: format!("s{}", random.u8(..4)),
+            of: Key(Digest::of(&[n as u8])),
+            items: vec!["i".into(); random.usize(..4)],
+        },
+        20..22 => Frame::Stamped {
+            path,
+            follow: random.bool(),
+            stamp: Stamp { size: random.u64(..9), ..Stamp::default() },
+            digest: Digest::of(b"d"),
+        },
+        22 => Frame::Answered { command: format!("c{}", random.u8(..4)), answer: Digest::of(&[n as u8]), run: *runs },
+        23 => Frame::Synced { up_to: random.u64(..=end), boot: here.into() },
+        _ => {
+            let run = RunId { number: *runs, nonce: *runs };
+            let state = *random.choice(&[RunEnd::Fine, RunEnd::Failed, RunEnd::Interrupted]).unwrap();
+            Frame::RunEnded { run, state, exit: 1, at: 3, counts: Counts { ran: random.u64(..5), ..Counts::default() } }
+        }
     }
 }
 
 #[test]
-fn live_read_back_and_compacted_are_one() {
-    let mut random = fastrand::Rng::with_seed(3);
-    for _ in 0..150 {
-        let mut live = Live::new("b0");
-        let (mut run, mut boot) = (0, 0);
+fn live_is_what_is_read_before_and_after_compaction() {
+    let boots = ["b0", "b1", "b2"];
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut live = Live::new(boots[0]);
+        let mut runs = 0;
         for _ in 0..random.usize(1..6) {
-            // A run tells its boot before it tells anything else.
-            run += 1;
-            live.add(&run_started(run, &format!("b{boot}")));
-            for _ in 0..random.usize(..25) {
-                let frame = any_frame(&mut random, &mut run, &format!("b{boot}"), live.writer.end());
-                live.add(&frame);
-                assert_eq!(live.known.answer("x"), None);
+            for _ in 0..random.usize(..60) {
+                let frame = random_frame(&mut random, &live.here, &mut runs, live.writer.end());
+                live.add(frame);
             }
-            let here = format!("b{boot}");
-            let now = everything(&live.known);
-            assert_eq!(everything(&live.load(&here)), now);
-            // What is believed elsewhere is so, too, whichever way it is read back.
-            let elsewhere = everything(&live.load("elsewhere"));
+            let before = view(&live.known);
+            assert_eq!(view(&live.read()), before, "seed {seed}");
+            assert_eq!(live.read().touched(), live.known.touched());
             if random.bool() {
-                // Compacted by the run itself, or by one that only looked.
-                let known = if random.bool() { live.load(&here) } else { std::mem::take(&mut live.known) };
-                live.compact(&known);
-                assert_eq!(everything(&live.load(&here)), now);
-                assert_eq!(everything(&live.load("elsewhere")), elsewhere);
-                // Once more: the same file.
-                let bytes = fs::read(live.dir.path().join(STATE)).unwrap();
-                let known = live.load(&here);
-                live.compact(&known);
-                assert_eq!(fs::read(live.dir.path().join(STATE)).unwrap(), bytes);
+                let elsewhere = view(&live.read_in("another"));
+                live.compact();
+                assert_eq!(view(&live.known), before, "seed {seed}");
+                assert_eq!(view(&live.read_in("another")), elsewhere, "seed {seed}");
             }
-            boot += usize::from(random.bool());
-            live.reopen(&format!("b{boot}"));
+            let next = if random.bool() { live.here.clone() } else { (*random.choice(&boots).unwrap()).to_string() };
+            live.again(&next);
         }
     }
 }
 
-/// Whether a task's stamps are believed by one that reads this in that boot.
-fn believes(live: &Live, task: &str, boot: &str) -> bool {
-    let known = live.load(boot);
-    known.believed(known.task(&task.into()).unwrap())
-}
-
 #[test]
-fn a_sync_covers_what_was_written_before_it_began() {
+fn another_boot_believes_what_was_synced_in_its_own() {
     let mut live = Live::new("b1");
-    live.add(&run_started(1, "b1"));
-    let up_to = live.add(&done("before", 1));
-    // The sync begins here, and this is written while it goes on.
-    live.add(&done("meanwhile", 2));
-    live.add(&Frame::Synced { boot: "b1".into(), up_to });
-    live.add(&done("after", 3));
-    let all = |boot: &str| ["before", "meanwhile", "after"].map(|task| believes(&live, task, boot));
-    assert_eq!(all("b1"), [true; 3]);
-    assert_eq!(all("b2"), [true, false, false]);
-    assert_eq!(live.known.records_since().len(), 3);
-    assert_eq!(live.load("b2").records_since(), [record(1)]);
-    // Made anew it is new.
-    live.add(&done("before", 4));
-    assert!(!believes(&live, "before", "b2"));
-}
-
-#[test]
-fn a_sync_of_a_later_boot_says_nothing_of_what_was_lost_with_an_earlier_one() {
-    let mut live = Live::new("b1");
-    live.add(&run_started(1, "b1"));
-    live.add(&done("lost", 1));
-    live.reopen("b2");
-    live.add(&run_started(2, "b2"));
-    assert!(!live.known.believed(live.known.task(&"lost".into()).unwrap()), "the newest run is of this boot, this record is not");
-    let up_to = live.add(&done("new", 2));
-    live.add(&Frame::Synced { boot: "b2".into(), up_to });
-    for boot in ["b1", "b2", "b3"] {
-        assert!(!believes(&live, "lost", boot), "{boot}");
-        assert!(believes(&live, "new", boot), "{boot}");
-    }
-    let known = live.load("b2");
-    live.compact(&known);
-    assert!(!believes(&live, "lost", "b2") && believes(&live, "new", "b3"));
-}
-
-#[test]
-fn a_block_is_covered_by_the_next_sync_of_its_boot() {
-    let mut live = Live::new("b1");
-    live.add(&run_started(1, "b1"));
-    live.add(&done("t", 1));
-    let known = live.load("b1");
-    live.compact(&known);
-    let block = |live: &Live, boot: &str| {
-        let known = live.load(boot);
-        (known.believes_block(), known.block_is_synced())
+    live.add_all([run_started(1, "b1"), done("early", 1, 9)]);
+    live.synced("b1");
+    live.add(done("late", 2, 9));
+    let believed = |live: &Live, boot: &str| {
+        let known = live.read_in(boot);
+        ["early", "late"].map(|task| known.believed(&known.task(&task.into()).unwrap()))
     };
-    assert_eq!((block(&live, "b1"), block(&live, "b2")), ((true, false), (false, false)));
-    assert!(!believes(&live, "t", "b2"));
-    // A run of another boot that was killed at once: its boot is not the block's.
-    let bytes = fs::read(live.dir.path().join(STATE)).unwrap();
-    live.add(&run_started(2, "b2"));
+    for _ in 0..2 {
+        assert_eq!(believed(&live, "b1"), [true, true]);
+        assert_eq!(believed(&live, "b2"), [true, false]);
+        live.compact();
+    }
+    // A run of the next boot, and its sync: what the power cut made doubtful stays so.
+    live.again("b2");
+    live.add(run_started(2, "b2"));
+    live.synced("b2");
+    assert_eq!(believed(&live, "b2"), [true, false]);
+    live.compact();
+    assert_eq!(believed(&live, "b2"), [true, false]);
+    assert_eq!(believed(&live, "b1"), [true, true]);
+    // Looked at and found as recorded: believed, and once synced in every boot.
+    live.add(Frame::Verified { task: "late".into() });
+    assert_eq!(believed(&live, "b2"), [true, true]);
+    assert_eq!(believed(&live, "b3"), [true, false]);
+    live.compact();
+    live.synced("b2");
+    assert_eq!(believed(&live, "b3"), [true, true]);
+    live.compact();
+    assert_eq!(believed(&live, "b3"), [true, true]);
+}
+
+#[test]
+fn what_was_read_again_is_believed_by_the_next_block() {
+    let mut live = Live::new("b1");
+    live.add_all([run_started(1, "b1"), done("a", 1, 9), done("b", 2, 9)]);
+    live.again("b2");
+    live.known.believe(&"a".into());
+    let believed = |known: &Known| ["a", "b"].map(|task| known.believed(&known.task(&task.into()).unwrap()));
+    assert_eq!(believed(&live.known), [true, false]);
+    live.compact();
+    assert_eq!(believed(&live.known), [true, false]);
+    assert_eq!(believed(&live.read_in("b3")), [false, false]);
+    live.known.believe(&"none".into());
+    assert_eq!(live.known.names().count(), 2);
+    live.add(run_started(2, "b2"));
+    live.synced("b2");
+    assert_eq!(believed(&live.read_in("b3")), [true, false]);
+}
+
+#[test]
+fn a_sync_covers_what_ended_before_it_began() {
+    let mut live = Live::new("b1");
+    live.add(run_started(1, "b1"));
+    live.add(done("a", 1, 9));
     let up_to = live.writer.end();
-    live.add(&Frame::Synced { boot: "b2".into(), up_to });
-    assert_eq!((block(&live, "b1"), block(&live, "b2")), ((false, false), (false, false)));
-    fs::write(live.dir.path().join(STATE), &bytes).unwrap();
-    live.writer = Writer::open(&live.folder, Some(bytes.len() as u64), bytes.len() as u64).unwrap();
-    live.add(&run_started(2, "b1"));
-    let up_to = live.writer.end();
-    live.add(&Frame::Synced { boot: "b1".into(), up_to });
-    assert_eq!((block(&live, "b1"), block(&live, "b2")), ((true, true), (true, true)));
-    assert!(believes(&live, "t", "b2"));
+    live.add(done("b", 2, 9));
+    live.add(Frame::Stamped { path: RelPath("p".into()), follow: true, stamp: Stamp::default(), digest: Digest::of(b"") });
+    live.add(Frame::Synced { up_to, boot: "b1".into() });
+    let known = live.read_in("b2");
+    assert!(known.believed(&known.task(&"a".into()).unwrap()));
+    assert!(!known.believed(&known.task(&"b".into()).unwrap()));
+    let path = RelPath("p".into());
+    assert!(!known.stamp(&path, true).unwrap().1);
+    assert!(known.stamp(&path, false).is_none());
+    assert!(live.known.stamp(&path, true).unwrap().1);
+    assert_eq!(known.records_since().len(), 1);
+    assert_eq!(live.known.records_since().len(), 2);
+    assert!(!known.is_this_boot() && live.known.is_this_boot());
 }
 
 #[test]
-fn who_has_a_key_follows_what_is_done() {
+fn the_last_attempt_and_the_last_good_one() {
     let mut live = Live::new("b");
-    live.add(&run_started(1, "b"));
-    let names = |live: &mut Live, n: u64| -> Vec<String> {
-        live.known
-            .with_key(&record(n).key)
-            .into_iter()
-            .map(|(name, at)| {
-                assert_eq!(live.known.read(at).unwrap(), record(n));
-                name.to_string()
-            })
-            .collect()
+    let failed = |n| Frame::Failed {
+        task: "t".into(),
+        n,
+        ended: Ended { cause: Cause::Exit(1), usage: Usage::default() },
+        at: 50,
+        log: Some("l".into()),
     };
-    live.add(&done("b", 1));
-    assert_eq!(names(&mut live, 1), ["b"]);
-    live.add(&done("a", 1));
-    live.add(&done("a", 1));
-    assert_eq!(names(&mut live, 1), ["a", "b"]);
-    live.add(&done("b", 2));
-    assert_eq!((names(&mut live, 1), names(&mut live, 2)), (vec!["a".to_string()], vec!["b".to_string()]));
-    // A spoilt result has no key that anybody may use.
-    live.add(&Frame::Spoilt { task: "c".into(), n: 1, inputs: vec![path("a")], log: None, record: Some(Box::new(record(1))) });
-    assert_eq!(names(&mut live, 1), ["a"]);
-    live.add(&done("b", 1));
-    live.known.forget(&"a".into());
-    assert_eq!(names(&mut live, 1), ["b"]);
+    let started =
+        |n| Frame::Started { task: "t".into(), n, key: record(1, 0).key, executor: "local".into(), slot: 0, outputs: Vec::new(), at: 40 };
+    live.add_all([run_started(1, "b"), started(1)]);
+    assert_eq!((live.memory("t").last, live.known.open().len()), (Last::Started, 1));
+    live.add(done("t", 7, 9));
+    let good = live.memory("t");
+    assert_eq!((good.last, good.nonce, good.good_run, good.duration), (Last::Well, 7, 1, Some(Duration::from_millis(7))));
+    assert!(live.known.open().is_empty());
+    live.add_all([run_started(2, "b"), started(1), failed(1)]);
+    let memory = live.memory("t");
+    assert_eq!((memory.last, memory.good, memory.good_run), (Last::Failed, good.good, 1));
+    assert_eq!(memory.end.map(|end| (end.run, end.n, end.at, end.log)), Some((2, 1, 50, Some("l".into()))));
+    assert_eq!(live.known.standing(&"t".into()).unwrap().map(|record| record.nonce), Some(7));
+    // flow dies; a later run puts things in order.
+    live.add_all([run_started(3, "b"), started(2)]);
+    live.again("b");
+    let open = live.known.open()[0].clone();
+    assert_eq!((open.attempt.run.number, open.attempt.n, open.at), (3, 2, 40));
+    live.add_all([run_started(4, "b"), Frame::Aborted { task: "t".into(), n: 2, log: None }]);
+    let memory = live.memory("t");
+    assert_eq!((memory.last, memory.end.map(|end| (end.run, end.n, end.at))), (Last::Aborted, Some((3, 2, 40))));
+    // A spoilt result stands there and is no good one.
+    live.add(Frame::Spoilt { task: "t".into(), n: 1, inputs: vec![RelPath("i".into())], log: None, record: Some(Box::new(record(8, 9))) });
+    let memory = live.memory("t");
+    assert_eq!((memory.last, memory.good, memory.spoilt_by.len()), (Last::Spoilt, good.good, 1));
+    assert_eq!(live.known.standing(&"t".into()).unwrap().map(|record| record.nonce), Some(8));
+    assert_eq!(live.known.with_key(&record(8, 0).key), []);
+    live.add(done("t", 9, 9));
+    assert_eq!((live.memory("t").spoilt, live.memory("t").spoilt_by.len()), (None, 0));
+    // A restore does not say how long the command takes.
+    live.add(Frame::Done { task: "t".into(), n: 1, how: How::Restored, log: None, record: Some(Box::new(record(10, 9))) });
+    assert_eq!(live.memory("t").duration, Some(Duration::from_millis(9)));
+    assert_eq!(view(&live.read()), view(&live.known));
 }
 
 #[test]
-fn records_since_are_of_tasks_the_frames_speak_of() {
+fn an_attempt_taken_over_from_a_dead_run_ends_in_that_run() {
     let mut live = Live::new("b");
-    live.add(&run_started(1, "b"));
-    live.add(&done("old", 1));
-    live.add(&done("redone", 2));
-    let known = live.load("b");
-    live.compact(&known);
-    live.reopen("b");
-    assert_eq!((live.known.records_since(), live.known.touched().len(), live.known.changed), (vec![], 0, false));
-    live.add(&done("redone", 3));
-    live.add(&Frame::Spoilt { task: "redone".into(), n: 1, inputs: vec![path("a")], log: None, record: Some(Box::new(record(4))) });
-    live.add(&Frame::Failed { task: "never".into(), n: 1, ended: ended(), at: 0, log: None });
-    assert_eq!(live.known.records_since(), [record(4)]);
-    let loaded = live.load("b");
-    assert_eq!(loaded.records_since(), [record(4)]);
-    assert_eq!(loaded.touched(), HashSet::from(["redone".into(), "never".into()]));
-    assert!(loaded.changed);
+    let started =
+        Frame::Started { task: "t".into(), n: 1, key: record(1, 0).key, executor: "slurm".into(), slot: 0, outputs: Vec::new(), at: 1 };
+    let placed = Frame::Placed { task: "t".into(), handle: vec![4], inputs: vec![(RelPath("i".into()), Stamp::default())] };
+    live.add_all([run_started(1, "b"), started, placed]);
+    live.compact();
+    let open = live.known.open()[0].clone();
+    assert_eq!((open.handle, open.inputs.len()), (Some(vec![4]), 1));
+    live.add_all([run_started(2, "b"), done("t", 3, 9)]);
+    let memory = live.memory("t");
+    assert_eq!((memory.end.unwrap().run, memory.good_run), (1, 2));
 }
 
 #[test]
-fn a_record_that_is_damaged_is_not_believed_and_costs_no_other() {
+fn a_record_is_found_by_its_key_whoever_left_it() {
     let mut live = Live::new("b");
-    live.add(&run_started(1, "b"));
-    live.add(&done("a", 1));
-    live.add(&done("z", 2));
-    let known = live.load("b");
-    live.compact(&known);
-    let known = live.load("b");
-    let at = known.task(&"a".into()).unwrap().good.unwrap();
-    let file = live.dir.path().join(STATE);
-    let whole = fs::read(&file).unwrap();
-    for byte in at.offset..at.end() {
-        let mut bytes = whole.clone();
-        bytes[byte as usize] ^= 1;
-        fs::write(&file, &bytes).unwrap();
-        let known = live.load("b");
-        assert_eq!(known.read(at).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(known.standing(&"z".into()).unwrap(), Some(record(2)));
-    }
-    // The next block leaves it out.
-    let known = live.load("b");
-    live.compact(&known);
-    let known = live.load("b");
-    let memory = known.task(&"a".into()).unwrap();
-    assert_eq!((memory.good, memory.key), (None, None));
-    assert_eq!(known.standing(&"z".into()).unwrap(), Some(record(2)));
+    live.add_all([run_started(1, "b"), done("old", 1, 9), done("twin", 1, 9), done("other", 2, 9)]);
+    let names = |known: &Known, n| known.with_key(&record(n, 0).key).into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&live.known, 1), ["old", "twin"]);
+    live.compact();
+    assert_eq!(names(&live.known, 1), ["old", "twin"]);
+    live.add_all([done("old", 2, 9), done("new", 1, 9), Frame::Forgotten { task: "twin".into() }]);
+    assert_eq!(names(&live.known, 1), ["new"]);
+    assert_eq!(names(&live.known, 2), ["old", "other"]);
+    let (_, at) = live.known.with_key(&record(2, 0).key)[0];
+    assert_eq!(live.known.record(at).unwrap().nonce, 2);
+    live.known.retain(|name| name == "new");
+    live.compact();
+    assert_eq!(live.known.names().collect::<Vec<_>>(), ["new"]);
+    assert_eq!(names(&live.known, 2), [""; 0]);
 }
 
 #[test]
-fn a_place_outside_the_records_is_damage() {
+fn runs_are_counted_and_the_last_good_one_is_kept() {
     let mut live = Live::new("b");
-    let stored = |offset, length| {
-        let memory = Memory { good: Some(At { offset, length, crc: 0 }), ..Memory::default() };
-        let stored = Stored { tasks: vec![("t".into(), memory)], ..Stored::default() };
-        vec![(MEMORY, postcard::to_stdvec(&stored).unwrap()), (RECORDS, vec![0; 10])]
+    assert_eq!(live.known.next_run(), 1);
+    assert_eq!(live.known.boot_id(), "");
+    let ended = |number, state| Frame::RunEnded {
+        run: RunId { number, nonce: number },
+        state,
+        exit: 0,
+        at: 8,
+        counts: Counts { ran: number, ..Counts::default() },
     };
-    for (offset, length, sound) in [(0, 10, true), (10, 0, true), (1, 10, false), (0, u32::MAX, false), (u64::MAX, 2, false)] {
-        live.writer = Writer::fresh(&live.folder, &stored(offset, length)).unwrap();
-        let reader = Reader::open(&live.folder).unwrap().unwrap();
-        assert_eq!(Known::load(&reader, "b").is_ok(), sound, "{offset} {length}");
-    }
+    live.add_all([run_started(1, "b"), ended(1, RunEnd::Fine), run_started(2, "b"), ended(2, RunEnd::Failed), run_started(3, "b")]);
+    live.compact();
+    assert_eq!(live.known.next_run(), 4);
+    assert_eq!(live.known.last_run().map(|run| (run.run.number, run.end)), Some((3, None)));
+    assert_eq!(live.known.last_good_run().map(|run| (run.run.number, run.end, run.counts.ran)), Some((1, Some((RunEnd::Fine, 0, 8)), 1)));
+    live.add(ended(2, RunEnd::Fine));
+    assert_eq!(live.known.last_run().unwrap().end, None);
 }
 
-/// 50,000 tasks in frames and in a block: a walk that were not linear would not end.
 #[test]
-fn many_tasks_are_read_in_one_pass() {
-    let live = Live::new("b");
-    let count = 50_000;
-    let mut bytes = fs::read(live.dir.path().join(STATE)).unwrap();
-    bytes.extend(crate::record::state::frame::encode(&run_started(1, "b")).unwrap().0);
+fn a_garbled_state_never_gives_a_wrong_record() {
+    let mut live = Live::new("b");
+    live.add_all([run_started(1, "b"), done("a", 1, 30), done("b", 2, 30)]);
+    live.compact();
+    live.add_all([run_started(2, "b"), done("c", 3, 30), done("a", 4, 30)]);
+    let path = live.dir.path().join("state");
+    let bytes = std::fs::read(&path).unwrap();
+    let right = |known: &Known| {
+        for (name, memory) in known.tasks() {
+            let Some(at) = memory.good else { continue };
+            if let Ok(read) = known.read(at) {
+                assert_eq!(Some(read.key), memory.key);
+                assert_eq!(read, record(read.nonce, 30), "{name}");
+            }
+        }
+        known.tasks().filter(|(_, memory)| memory.good.is_some_and(|at| known.read(at).is_ok())).count()
+    };
+    let mut noticed = 0;
+    for at in 0..bytes.len() {
+        let mut garbled = bytes.clone();
+        garbled[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &garbled).unwrap();
+        let Ok(Some(reader)) = Reader::open(&live.folder) else {
+            noticed += 1;
+            continue;
+        };
+        match Known::load(&reader, "b") {
+            Err(fault) => {
+                assert!(fault.is_damage());
+                noticed += 1;
+            }
+            Ok((known, end)) => noticed += usize::from(end < bytes.len() as u64 || right(&known) < 3),
+        }
+        std::fs::write(&path, &bytes[..at]).unwrap();
+        if let Ok(Some(reader)) = Reader::open(&live.folder) {
+            right(&Known::load(&reader, "b").unwrap().0);
+        }
+    }
+    // The old record of `a` is in the block and nobody reads it any more.
+    assert!(noticed > bytes.len() * 3 / 4, "{noticed} of {}", bytes.len());
+}
+
+#[test]
+fn damage_in_a_record_stays_seen_after_compaction() {
+    let mut live = Live::new("b");
+    live.add_all([run_started(1, "b"), done("a", 1, 30)]);
+    let at = live.memory("a").good.unwrap();
+    let file = std::fs::File::options().write(true).open(live.dir.path().join("state")).unwrap();
+    file.write_all_at(&[0xff; 4], at.offset + 8).unwrap();
+    assert!(live.known.read(at).is_err());
+    live.compact();
+    let at = live.memory("a").good.unwrap();
+    assert_eq!(live.known.read(at).unwrap_err().kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn reading_many_tasks_decodes_none_of_them() {
+    let count = 20_000;
+    let mut live = Live::new("b");
+    live.add(run_started(1, "b"));
     for n in 0..count {
-        let task = format!("t@n={n}");
-        let frame = Frame::Failed { task: task.as_str().into(), n: 1, ended: ended(), at: n, log: None };
-        bytes.extend(crate::record::state::frame::encode(&frame).unwrap().0);
-        if n % 100 == 0 {
-            let up_to = bytes.len() as u64;
-            bytes.extend(crate::record::state::frame::encode(&Frame::Synced { boot: "b".into(), up_to }).unwrap().0);
-        }
+        live.add(done(&format!("stage@item={n}"), n, 0));
     }
-    fs::write(live.dir.path().join(STATE), &bytes).unwrap();
-    let reader = Reader::open(&live.folder).unwrap().unwrap();
-    let (known, _) = Known::load(&reader, "b").unwrap();
-    assert_eq!(known.tasks().count(), count as usize);
-    Writer::fresh(&live.folder, &known.sections().unwrap()).unwrap();
-    let reader = Reader::open(&live.folder).unwrap().unwrap();
-    let (again, _) = Known::load(&reader, "b").unwrap();
-    assert_eq!(again.tasks().count(), count as usize);
-    assert_eq!(again.task(&"t@n=77".into()).unwrap().end.as_ref().unwrap().at, 77);
+    live.compact();
+    let decoded = || live.known.tasks.decoded.load(Ordering::Relaxed);
+    assert_eq!(decoded(), 0);
+    for n in (0..count).step_by(100) {
+        assert_eq!(live.memory(&format!("stage@item={n}")).nonce, n);
+    }
+    assert_eq!(decoded(), count / 100);
+    assert_eq!(live.known.with_key(&record(77, 0).key).len(), 1);
+    assert_eq!(decoded(), count / 100 + 1);
+    assert_eq!(live.known.names().count() as u64, count);
+    assert_eq!(decoded(), count / 100 + 1);
 }

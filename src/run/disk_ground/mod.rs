@@ -17,10 +17,11 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::stamp_of;
 use crate::hash::{Kind, Stamp};
 use crate::name::TaskName;
 use crate::os::beneath::{Beneath, is_gone, leads_out};
-use crate::record::cache::{OpenOutput, hash_file, stamp_of};
+use crate::record::cache::{OpenOutput, hash_file};
 use crate::record::record::Tree;
 use crate::run::ground::{Ground, INTERRUPTED, Moved, Side, To};
 

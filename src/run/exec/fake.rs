@@ -184,6 +184,7 @@ mod tests {
         Launch {
             id: AttemptId { run: RunId { number: 1, nonce: 0 }, task: task.into(), n },
             argv: vec![b"true".to_vec()],
+            common: std::sync::Arc::default(),
             env: Vec::new(),
             dir: RelPath::workspace(),
             stdin: None,

@@ -13,8 +13,10 @@
 //! there is something, `/proc` is searched for the group and the mark. Where there is no such list
 //! (macOS) the group is killed when its leader has exited, and what left it is not found.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -47,6 +49,9 @@ const UNSURE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer that nobody waits for may stay here, to be sent with others.
 const LAZY: Duration = Duration::from_millis(20);
+/// Of an attempt shorter than this nobody knows how many bytes it read and wrote.
+const BRIEF: Duration = Duration::from_millis(20);
+
 /// How often long running commands are looked after: orphans that ended, logs that grew.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -90,6 +95,8 @@ struct Launcher {
     orphans: Orphans,
     oom_kills: Option<u64>,
     next_tick: Instant,
+    programs: start::Programs,
+    common: Vec<(OsString, OsString)>,
     closed: bool,
 }
 
@@ -104,6 +111,8 @@ impl Launcher {
             orphans: Orphans::new(),
             oom_kills: process::out_of_memory_kills(),
             next_tick: Instant::now(),
+            programs: start::Programs::default(),
+            common: Vec::new(),
             closed: false,
         }
     }
@@ -207,6 +216,10 @@ impl Launcher {
         loop {
             match inbox.next::<Order>() {
                 Ok(Some(Order::Start(order))) => self.start(&order),
+                Ok(Some(Order::Common(variables))) => {
+                    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+                    self.common = variables.iter().map(|(key, value)| (text(key.0), text(value.0))).collect();
+                }
                 Ok(Some(Order::Stop { number, grace })) => {
                     if self.stop(number, Why::Cancelled, grace) {
                         stopping.push(number);
@@ -227,7 +240,7 @@ impl Launcher {
         let started = Instant::now();
         let number = order.number;
         let ended = |cause| Ended { cause, usage: Usage { wall: started.elapsed(), ..Usage::default() } };
-        let start::Started { child, piped } = match start::start(order) {
+        let start::Started { child, piped } = match start::start(order, &self.common, &mut self.programs) {
             Ok(started) => started,
             Err(words) => return self.answer(&Answer::Ended(number, ended(Cause::NotStarted(words))), true),
         };
@@ -436,7 +449,8 @@ impl Launcher {
         }
         let pid = running.pid.as_raw_pid();
         // Its counters are there until it is reaped.
-        let disk = process::disk_bytes(pid);
+        // Of what ended at once nobody will ask, and asking would cost as much as the rest.
+        let disk = if running.started.elapsed() < BRIEF { None } else { process::disk_bytes(pid) };
         let used = wait4::try_wait4_pid(pid as u32);
         let wall = running.exited.map_or_else(|| running.started.elapsed(), |exit| exit.wall);
         let mut usage = Usage { wall, read: disk.map(|d| d.0), written: disk.map(|d| d.1), ..Usage::default() };

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::mark::{self, Mark};
 use super::protocol::{Answer, Bytes, Inbox, Order, Start, put};
 use super::{Executor, Handle, Recovered, Told};
-use crate::attempt::{Cause, Ended, Launch, Log, Usage, Wants};
+use crate::attempt::{Cause, Ended, Launch, Log, Usage, Variables, Wants};
 use crate::name::{AttemptId, RelPath};
 use crate::os::process;
 
@@ -29,7 +29,7 @@ use crate::os::process;
 pub const LAUNCH: &str = "__launch";
 
 /// How long what a dead flow left may take to end after SIGTERM.
-const RECOVERY_GRACE: Duration = Duration::from_secs(2);
+pub const RECOVERY_GRACE: Duration = Duration::from_secs(2);
 
 /// Where answers go. Called from two threads, never at once; must not block for long.
 pub type Tell = Box<dyn Fn(Told) + Send>;
@@ -48,6 +48,8 @@ struct Link {
     socket: UnixStream,
     open: Arc<Mutex<Open>>,
     reader: Option<JoinHandle<()>>,
+    /// The common variables it was told last.
+    common: Option<Arc<Variables>>,
 }
 
 /// The attempts a launcher has.
@@ -96,39 +98,35 @@ impl Local {
         let prefix = self.mark.prefix();
         mark::stop_all(|mark| mark.starts_with(prefix.as_bytes()), RECOVERY_GRACE).found.len()
     }
+}
 
-    fn absolute(&self, path: &RelPath) -> PathBuf {
-        self.workspace.join(path.as_str())
-    }
+/// The frame that starts an attempt.
+fn order(workspace: &Path, number: u64, launch: &Launch, out: &mut Vec<u8>) -> io::Result<()> {
+    let absolute = |path: &RelPath| workspace.join(path.as_str()).into_os_string().into_encoded_bytes();
+    let dir = absolute(&launch.dir);
+    let stdin = launch.stdin.as_ref().map(|path| (absolute(path), path));
+    let stdout = launch.stdout.as_ref().map(|path| (absolute(path), path));
+    let (log, hide) = match &launch.log {
+        Log::File(file) => (file, None),
+        Log::Piped { file, mask, keep } => (file, Some((mask.iter().map(|text| Bytes(text)).collect(), *keep))),
+    };
+    let start = Start {
+        number,
+        argv: launch.argv.iter().map(|argument| Bytes(argument)).collect(),
+        env: launch.env.iter().map(|(key, value)| (Bytes(key), Bytes(value))).collect(),
+        dir: Bytes(&dir),
+        stdin: stdin.as_ref().map(|(file, path)| (Bytes(file), path.as_str())),
+        stdout: stdout.as_ref().map(|(file, path)| (Bytes(file), path.as_str())),
+        log: Bytes(log.as_os_str().as_bytes()),
+        hide,
+        timeout: launch.timeout,
+        grace: launch.grace,
+    };
+    put(&Order::Start(start), out)
+}
 
-    /// The frame that starts an attempt.
-    fn order(&self, number: u64, launch: &Launch, out: &mut Vec<u8>) -> io::Result<()> {
-        let bytes = |path: &'_ Path| path.as_os_str().as_bytes().to_vec();
-        let dir = bytes(&self.absolute(&launch.dir));
-        let stdin = launch.stdin.as_ref().map(|path| (bytes(&self.absolute(path)), path));
-        let stdout = launch.stdout.as_ref().map(|path| (bytes(&self.absolute(path)), path));
-        let (log, hide) = match &launch.log {
-            Log::File(file) => (file, None),
-            Log::Piped { file, mask, keep } => (file, Some((mask.iter().map(|text| Bytes(text)).collect(), *keep))),
-        };
-        let start = Start {
-            number,
-            argv: launch.argv.iter().map(|argument| Bytes(argument)).collect(),
-            env: launch.env.iter().map(|(key, value)| (Bytes(key), Bytes(value))).collect(),
-            dir: Bytes(&dir),
-            stdin: stdin.as_ref().map(|(file, path)| (Bytes(file), path.as_str())),
-            stdout: stdout.as_ref().map(|(file, path)| (Bytes(file), path.as_str())),
-            log: Bytes(log.as_os_str().as_bytes()),
-            hide,
-            timeout: launch.timeout,
-            grace: launch.grace,
-        };
-        put(&Order::Start(start), out)
-    }
-
-    fn not_started(&self, id: AttemptId, words: String) {
-        lock(&self.tell)(Told::Ended(id, Ended { cause: Cause::NotStarted(words), usage: Usage::default() }));
-    }
+fn not_started(id: AttemptId, words: String) -> Told {
+    Told::Ended(id, Ended { cause: Cause::NotStarted(words), usage: Usage::default() })
 }
 
 impl Executor for Local {
@@ -144,16 +142,24 @@ impl Executor for Local {
         if let Err(error) = self.connect() {
             let words = format!("cannot start flow's launcher {}: {error}", self.program.display());
             for launch in batch {
-                self.not_started(launch.id, words.clone());
+                lock(&self.tell)(not_started(launch.id, words.clone()));
             }
             return;
         }
-        let Some(link) = &self.link else { return };
+        let Some(link) = &mut self.link else { return };
         let mut frames = Vec::new();
         for launch in batch {
+            if !link.common.as_ref().is_some_and(|common| Arc::ptr_eq(common, &launch.common)) {
+                let variables = launch.common.iter().map(|(key, value)| (Bytes(key), Bytes(value))).collect();
+                if let Err(error) = put(&Order::Common(variables), &mut frames) {
+                    lock(&self.tell)(not_started(launch.id, format!("cannot be sent to flow's launcher: {error}")));
+                    continue;
+                }
+                link.common = Some(Arc::clone(&launch.common));
+            }
             let mut open = lock(&link.open);
             let number = open.next;
-            match self.order(number, &launch, &mut frames) {
+            match order(&self.workspace, number, &launch, &mut frames) {
                 Ok(()) if open.dead => {
                     drop(open);
                     lock(&self.tell)(Told::Ended(launch.id, lost()));
@@ -165,7 +171,7 @@ impl Executor for Local {
                 }
                 Err(error) => {
                     drop(open);
-                    self.not_started(launch.id, format!("cannot be sent to flow's launcher: {error}"));
+                    lock(&self.tell)(not_started(launch.id, format!("cannot be sent to flow's launcher: {error}")));
                 }
             }
         }
@@ -217,7 +223,7 @@ impl Link {
         let socket = ours.try_clone()?;
         let (shared, told) = (open.clone(), tell.clone());
         let reader = thread::Builder::new().name("launcher".into()).spawn(move || read(ours, child, &shared, &told))?;
-        Ok(Link { socket, open, reader: Some(reader) })
+        Ok(Link { socket, open, reader: Some(reader), common: None })
     }
 
     /// A launcher that cannot be written to is dying or must; the reader sees its end.

@@ -33,6 +33,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
 /// flow to launcher.
 #[derive(PartialEq, Debug, Serialize, Deserialize)]
 pub enum Order<'a> {
+    /// From now on commands are given these variables.
+    #[serde(borrow)]
+    Common(Vec<(Bytes<'a>, Bytes<'a>)>),
     /// Start a command.
     #[serde(borrow)]
     Start(Start<'a>),
@@ -53,7 +56,7 @@ pub struct Start<'a> {
     /// The program as it was written, and its arguments.
     #[serde(borrow)]
     pub argv: Vec<Bytes<'a>>,
-    /// The whole environment.
+    /// Variables over the common ones.
     #[serde(borrow)]
     pub env: Vec<(Bytes<'a>, Bytes<'a>)>,
     /// The working folder.

@@ -4,13 +4,14 @@
 //! Waits for nothing. Must hold: nothing of the launcher leaks into the command; the standard
 //! library's fast way of starting is kept (an absolute program, no code between fork and exec).
 
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -35,27 +36,59 @@ pub struct Started {
     pub piped: Option<(PipeReader, File)>,
 }
 
+/// Where programs were found on a PATH: asked once, and again when one can no longer be started.
+#[derive(Default)]
+pub struct Programs(HashMap<(Vec<u8>, Vec<u8>), PathBuf>);
+
+impl Programs {
+    /// Where a program is. What depends on the folder of the command is looked for each time.
+    fn find(&mut self, name: &OsStr, search: &OsStr, dir: &Path) -> Option<PathBuf> {
+        let fixed = !name.as_bytes().contains(&b'/') && search.as_bytes().split(|&b| b == b':').all(|folder| folder.first() == Some(&b'/'));
+        if !fixed {
+            return find_program_from(name, search, dir);
+        }
+        let key = (name.as_bytes().to_vec(), search.as_bytes().to_vec());
+        if let Some(found) = self.0.get(&key) {
+            return Some(found.clone());
+        }
+        let found = find_program_from(name, search, dir)?;
+        self.0.insert(key, found.clone());
+        Some(found)
+    }
+}
+
 /// Starts a command; the error says in words why it could not be.
-pub fn start(order: &Start) -> Result<Started, String> {
+pub fn start(order: &Start, common: &[(OsString, OsString)], programs: &mut Programs) -> Result<Started, String> {
+    let started = try_start(order, common, programs);
+    if started.is_err() && !programs.0.is_empty() {
+        // What was found before may be gone or another now.
+        programs.0.clear();
+        return try_start(order, common, programs);
+    }
+    started
+}
+
+fn try_start(order: &Start, common: &[(OsString, OsString)], programs: &mut Programs) -> Result<Started, String> {
     let [name, ..] = &*order.argv else { return Err("an empty command".into()) };
     let name = OsStr::from_bytes(name.0);
     let dir = path(order.dir);
     let files = Files::open(order)?;
-    let search = order.env.iter().rev().find(|(key, _)| key.0 == b"PATH").map_or(USUAL_PATH, |(_, value)| value.0);
+    let usual = || common.iter().rev().find(|(key, _)| key == "PATH").map_or(USUAL_PATH, |(_, value)| value.as_bytes());
+    let search = order.env.iter().rev().find(|(key, _)| key.0 == b"PATH").map_or_else(usual, |(_, value)| value.0);
     let search = OsStr::from_bytes(search);
-    let Some(program) = find_program_from(name, search, dir) else { return Err(missing_words(name, search, dir)) };
+    let Some(program) = programs.find(name, search, dir) else { return Err(missing_words(name, search, dir)) };
 
-    let mut result = command(&program, Some(name), order, &files).and_then(|mut command| spawn(&mut command));
+    let mut result = command(&program, Some(name), order, common, &files).and_then(|mut command| spawn(&mut command));
     if result.as_ref().is_err_and(|error| is(error, Errno::NOEXEC)) && is_text(&program) {
         // What every shell does with a script that does not name its interpreter.
-        result = command(Path::new("/bin/sh"), None, order, &files).and_then(|mut shell| {
+        result = command(Path::new("/bin/sh"), None, order, common, &files).and_then(|mut shell| {
             // `sh SCRIPT ARGUMENTS`: the first argument was left out for this.
             spawn(shell_script(&mut shell, &program, order))
         });
     }
     match result {
         Ok(child) => Ok(Started { child, piped: files.pipe.map(|(reader, _)| (reader, files.log)) }),
-        Err(error) => Err(failure_words(&error, name, &program, order)),
+        Err(error) => Err(failure_words(&error, name, &program, order, common)),
     }
 }
 
@@ -71,7 +104,13 @@ impl Files {
     fn open(order: &Start) -> Result<Files, String> {
         // To append: a command may open `/dev/stderr` again or leave a process behind, and none of
         // these may write over what another wrote.
-        let log = OpenOptions::new().create(true).append(true).open(path(order.log)).and_then(|log| log.set_len(0).map(|()| log));
+        let log = OpenOptions::new().create(true).append(true).open(path(order.log)).and_then(|log| {
+            // Usually it is empty already, which costs less to see than to make so.
+            if log.metadata()?.len() > 0 {
+                log.set_len(0)?;
+            }
+            Ok(log)
+        });
         let log_words = |error: io::Error| format!("cannot write its log {}: {}", path(order.log).display(), words(&error));
         let pipe = order.hide.is_some().then(io::pipe).transpose();
         Ok(Files {
@@ -93,13 +132,14 @@ impl Files {
     }
 }
 
-fn command(program: &Path, shown: Option<&OsStr>, order: &Start, files: &Files) -> io::Result<Command> {
+fn command(program: &Path, shown: Option<&OsStr>, order: &Start, common: &[(OsString, OsString)], files: &Files) -> io::Result<Command> {
     let mut command = Command::new(program);
     if let Some(shown) = shown {
         command.arg0(shown);
         command.args(order.argv.iter().skip(1).map(|argument| OsStr::from_bytes(argument.0)));
     }
-    command.env_clear().envs(order.env.iter().map(|(key, value)| (OsStr::from_bytes(key.0), OsStr::from_bytes(value.0))));
+    command.env_clear().envs(common.iter().map(|(key, value)| (key, value)));
+    command.envs(order.env.iter().map(|(key, value)| (OsStr::from_bytes(key.0), OsStr::from_bytes(value.0))));
     command.current_dir(path(order.dir)).process_group(0);
     command.stdin(match &files.stdin {
         Some(file) => file.try_clone()?.into(),
@@ -202,7 +242,7 @@ fn folder_words(dir: &Path) -> String {
 }
 
 /// Why a program that is there could not be started.
-fn failure_words(error: &io::Error, name: &OsStr, program: &Path, order: &Start) -> String {
+fn failure_words(error: &io::Error, name: &OsStr, program: &Path, order: &Start, common: &[(OsString, OsString)]) -> String {
     let dir = path(order.dir);
     let shown = name.display();
     if !dir.is_dir() {
@@ -227,7 +267,8 @@ fn failure_words(error: &io::Error, name: &OsStr, program: &Path, order: &Start)
         Some(Errno::TXTBSY) => format!("someone is still writing it: {shown}"),
         Some(Errno::TOOBIG) => {
             let bytes: usize = order.argv.iter().map(|a| a.0.len() + 1).sum();
-            let env: usize = order.env.iter().map(|(key, value)| key.0.len() + value.0.len() + 2).sum();
+            let common: usize = common.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
+            let env: usize = common + order.env.iter().map(|(key, value)| key.0.len() + value.0.len() + 2).sum::<usize>();
             format!("too long for this system: {bytes} bytes of arguments and {env} of environment")
         }
         Some(Errno::AGAIN | Errno::NOMEM) => format!("the system cannot start another process now: {}", words(error)),
@@ -266,7 +307,7 @@ mod tests {
             timeout: None,
             grace: Duration::ZERO,
         };
-        match start(&order) {
+        match start(&order, &[], &mut Programs::default()) {
             Err(words) => words,
             Ok(mut started) => format!("{:?} {}", started.child.wait().unwrap().code(), fs::read_to_string(log).unwrap().trim_end()),
         }

@@ -5,7 +5,9 @@
 mod bad_days;
 mod cli;
 mod common;
+mod docs;
 mod exec;
 mod kills;
+mod pipelines;
 mod staleness;
 mod yard;

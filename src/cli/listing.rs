@@ -114,6 +114,7 @@ pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Res
     let graph = Arc::clone(&opened.graph);
     let mut selection = choose_among(&graph, &opened.known, &opened.site.here, selectors, how.only, how.force, &[])
         .map_err(|fault| session_error(fault, json))?;
+    selection.keep_manifests = true;
     if how.all && selectors.is_empty() {
         selection.chosen = vec![true; graph.tasks.len()];
     }

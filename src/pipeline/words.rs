@@ -68,6 +68,11 @@ pub fn is_later(place: Place, word: &str) -> bool {
     LATER.iter().any(|(at, words)| *at == place && words.contains(&word))
 }
 
+/// All keys that come with a later version.
+pub fn all_later() -> impl Iterator<Item = (Place, &'static str)> {
+    LATER.iter().flat_map(|(place, words)| words.iter().map(|word| (*place, *word)))
+}
+
 /// What is said of anything that comes with a later version; a key in `what` stands in backquotes.
 pub fn later(what: &str) -> String {
     format!("{what} is not in this version of flow yet")
@@ -216,14 +221,14 @@ const REWORDED: &[(Place, &[&str], &str)] = &[
         "stages run in parallel where they can; `flow run -j 4` sets how many",
     ),
     (Place::Stage, &["log", "logs"], "flow keeps what a command prints: `flow log` shows it"),
-    (Place::Stage, &["benchmark", "profile"], "flow measures every task: `flow history` shows it"),
+    (Place::Stage, &["benchmark", "profile"], "flow measures every task: `flow status --json` and `events.jsonl` have it"),
     (Place::Stage, &["priority"], "flow orders by the longest path; `needs` puts one stage before another"),
     (
         Place::Stage,
         &["container", "image", "docker", "singularity", "apptainer", "conda", "envmodules"],
         "flow starts no containers or environments: start them in `cmd`",
     ),
-    (Place::Stage, &["temp", "temporary", "tmp", "protected"], "outputs stay until `flow clean`; `${{ tmp }}` is a scratch folder"),
+    (Place::Stage, &["temp", "temporary", "tmp", "protected"], "outputs stay; `${{ tmp }}` is a scratch folder"),
     (Place::Stage, &["persist"], "it belongs to an output: `outputs: {path: p, persist: true}`; not in this version yet"),
     (Place::Stage, &["optional"], "it belongs to an entry: `{path: p, optional: true}`"),
     (Place::Stage, &["steps", "tasks"], "a stage has one command: write several lines below `cmd: |`, or several stages"),

@@ -26,6 +26,8 @@ pub struct Selection {
     pub named: Vec<bool>,
     /// To be run whatever stands.
     pub forced: Vec<bool>,
+    /// Whether the walk keeps the manifests of what is not up to date: to explain, not to run.
+    pub keep_manifests: bool,
 }
 
 impl Selection {
@@ -74,7 +76,9 @@ pub struct Walked {
 pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Walked {
     let mut walked = Walked { verdicts: vec![None; graph.tasks.len()], manifests: Vec::new(), ..Walked::default() };
     walked.certain = vec![false; graph.tasks.len()];
-    walked.manifests.resize_with(graph.tasks.len(), || None);
+    if selection.keep_manifests {
+        walked.manifests.resize_with(graph.tasks.len(), || None);
+    }
     // Whether a node's results stand as they will be: of a gate, those of all its tasks.
     let mut settled = vec![true; graph.nodes()];
     // Whether nothing that any of it rests on is to be restored first.
@@ -98,8 +102,10 @@ pub fn walk(graph: &Graph, selection: &Selection, survey: &mut dyn Survey) -> Wa
         } else {
             match one(graph, id, selection, &walked.verdicts, survey, &mut walked.missing) {
                 Ok((verdict, manifest)) => {
-                    if verdict != Verdict::UpToDate {
-                        walked.manifests[id.index()] = Some(manifest);
+                    if verdict != Verdict::UpToDate
+                        && let Some(kept) = walked.manifests.get_mut(id.index())
+                    {
+                        *kept = Some(manifest);
                     }
                     verdict
                 }

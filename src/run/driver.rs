@@ -169,11 +169,9 @@ pub struct Ran {
     pub forced_done: Vec<String>,
 }
 
-/// A task that is ready to run.
+/// A task that is ready to run. What it is made from is asked again when it starts: a whole layer may be
+/// ready at once, and its manifests are large.
 struct Ready {
-    manifest: Manifest,
-    read: Vec<(RelPath, Content)>,
-    late: Option<Vec<Named>>,
     reasons: Vec<Reason>,
     restore: Option<(Arc<Record>, Vec<RelPath>)>,
 }
@@ -185,9 +183,31 @@ struct Active {
     begun: bool,
     open: Open,
     slot: usize,
+    /// What its result is made from.
+    manifest: Manifest,
+    /// What it reads, with what that held when it started.
+    read: Vec<(RelPath, Content)>,
+    /// What comes back from the cache.
     record: Option<Record>,
     ended: Option<Ended>,
     log: Option<String>,
+}
+
+impl Active {
+    /// Of which nothing is known yet.
+    fn new(attempt: AttemptId) -> Active {
+        Active {
+            attempt,
+            begun: false,
+            open: Open::default(),
+            slot: usize::MAX,
+            manifest: Manifest::default(),
+            read: Vec::new(),
+            record: None,
+            ended: None,
+            log: None,
+        }
+    }
 }
 
 /// A place where one command runs at a time: its log and its scratch folder are used again.
@@ -458,18 +478,23 @@ impl Loop<'_, '_> {
         }
     }
 
-    /// Asks the one decision, with the true digests.
-    fn probe(&mut self, id: TaskId) {
-        let graph = Arc::clone(&self.d.graph);
-        let mut sight = Sight {
-            graph: &graph,
+    /// The facts as they are now.
+    fn sight<'s>(&'s mut self, graph: &'s Graph) -> Sight<'s> {
+        Sight {
+            graph,
             known: self.d.known,
             disk: &self.d.disk,
             cache: self.d.cache.as_deref(),
             surroundings: self.d.surroundings,
             answers: self.d.answers,
             unchanged: &[],
-        };
+        }
+    }
+
+    /// Asks the one decision, with the true digests.
+    fn probe(&mut self, id: TaskId) {
+        let graph = Arc::clone(&self.d.graph);
+        let mut sight = self.sight(&graph);
         let asked = sight.remembered(id).and_then(|remembered| gather(&graph, id, &mut sight).map(|gathered| (remembered, gathered)));
         let (remembered, gathered) = match asked {
             Ok(asked) => asked,
@@ -478,7 +503,8 @@ impl Loop<'_, '_> {
         if let Some(path) = gathered.missing.first() {
             return self.fault(id, Cause::InputGone(path.clone()));
         }
-        let verdict = ask(&graph, id, self.d.selection, &remembered, &gathered.manifest, &mut sight);
+        let selection = self.d.selection;
+        let verdict = ask(&graph, id, selection, &remembered, &gathered.manifest, &mut self.sight(&graph));
         let (found, reasons, restore) = match verdict {
             Verdict::UpToDate => return self.inputs.push_back(Input::Known(vec![(id, Found::Fresh)])),
             Verdict::Restore { record, files } => (Found::Restore, Vec::new(), Some((record, files))),
@@ -491,7 +517,7 @@ impl Loop<'_, '_> {
             // What is above is done and commands may be asked: neither can be.
             Verdict::Pending { .. } | Verdict::Unknown(_) => (Found::Run, Vec::new(), None),
         };
-        self.ready.insert(id, Ready { manifest: gathered.manifest, read: gathered.read, late: gathered.late_inputs, reasons, restore });
+        self.ready.insert(id, Ready { reasons, restore });
         self.inputs.push_back(Input::Known(vec![(id, found)]));
     }
 
@@ -562,6 +588,17 @@ impl Loop<'_, '_> {
         let attempt = AttemptId { run: self.d.run, task: task.name.clone(), n };
         let outputs = self.outputs(id);
         let last = self.last_made(id);
+        let graph = Arc::clone(&self.d.graph);
+        let gathered = match gather(&graph, id, &mut self.sight(&graph)) {
+            Ok(gathered) => gathered,
+            Err(words) => return self.not_started(id, attempt, words),
+        };
+        if let Some(path) = gathered.missing.first() {
+            return self.not_begun(id, attempt, Cause::InputGone(path.clone()));
+        }
+        let Some(key) = gathered.manifest.key() else {
+            return self.not_started(id, attempt, "an input is not known".into());
+        };
         let slot = match self.slot() {
             Ok(slot) => slot,
             Err(source) => {
@@ -569,14 +606,7 @@ impl Loop<'_, '_> {
                 return self.not_started(id, attempt, "the scratch folder cannot be made".into());
             }
         };
-        let Some(ready) = self.ready.get(&id) else {
-            return self.not_started(id, attempt, "it was never asked".into());
-        };
-        let Some(key) = ready.manifest.key() else {
-            return self.not_started(id, attempt, "an input is not known".into());
-        };
-        let reasons: Vec<Reason> = ready.reasons.clone();
-        let late = ready.late.clone();
+        let reasons: Vec<Reason> = self.ready.get(&id).map(|ready| ready.reasons.clone()).unwrap_or_default();
         let frame = Frame::Started {
             task: attempt.task.clone(),
             n,
@@ -601,8 +631,9 @@ impl Loop<'_, '_> {
         for output in &outputs {
             self.d.disk.memo().forget(&output.path);
         }
-        self.active.insert(id, Active { attempt: attempt.clone(), begun: true, open, slot, record: None, ended: None, log: None });
-        let prepared = self.prepared(id, &attempt, slot, late);
+        let active = Active { begun: true, open, slot, manifest: gathered.manifest, read: gathered.read, ..Active::new(attempt.clone()) };
+        self.active.insert(id, active);
+        let prepared = self.prepared(id, &attempt, slot, gathered.late_inputs);
         let refused = match prepared {
             Ok(launch) => {
                 self.d.executor.submit(vec![launch]);
@@ -703,10 +734,14 @@ impl Loop<'_, '_> {
 
     /// An attempt that ends before its command could be started.
     fn not_started(&mut self, id: TaskId, attempt: AttemptId, words: String) {
+        self.not_begun(id, attempt, Cause::NotStarted(words));
+    }
+
+    fn not_begun(&mut self, id: TaskId, attempt: AttemptId, cause: Cause) {
         // What an earlier attempt of this run holds open is still to be closed.
         let (begun, open) = self.active.remove(&id).map_or((false, Open::default()), |earlier| (earlier.begun, earlier.open));
-        self.active.insert(id, Active { attempt: attempt.clone(), begun, open, slot: usize::MAX, record: None, ended: None, log: None });
-        self.ended(&attempt, Ended { cause: Cause::NotStarted(words), usage: Usage::default() });
+        self.active.insert(id, Active { begun, open, ..Active::new(attempt.clone()) });
+        self.ended(&attempt, Ended { cause, usage: Usage::default() });
     }
 
     fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
@@ -767,11 +802,11 @@ impl Loop<'_, '_> {
                 && disk.stamp(&output.path, false).ok().flatten().is_none_or(|stamp| stamp.kind() != Kind::Folder && stamp.size <= AT_ONCE)
         });
         if small {
-            let read = self.ready.get_mut(&id).map(|ready| std::mem::take(&mut ready.read)).unwrap_or_default();
+            let read = self.active.get_mut(&id).map(|active| std::mem::take(&mut active.read)).unwrap_or_default();
             let looked = look(&graph, &disk, id, &read);
             return self.looked(id, looked);
         }
-        let read = self.ready.get(&id).map(|ready| ready.read.clone()).unwrap_or_default();
+        let read = self.active.get(&id).map(|active| active.read.clone()).unwrap_or_default();
         let declared = Arc::clone(&self.declared);
         rayon::spawn(move || {
             let mut looked = look(&graph, &disk, id, &read);
@@ -793,11 +828,12 @@ impl Loop<'_, '_> {
             return self.inputs.push_back(Input::Settled(id, Err(cause)));
         }
         self.tell_ended(id, &ended, None);
-        let (Some(ready), Some(active)) = (self.ready.remove(&id), self.active.remove(&id)) else { return };
-        let Some(key) = ready.manifest.key() else { return };
+        self.ready.remove(&id);
+        let Some(mut active) = self.active.remove(&id) else { return };
+        let Some(key) = active.manifest.key() else { return };
         let record = Record {
             key,
-            manifest: ready.manifest,
+            manifest: std::mem::take(&mut active.manifest),
             outputs: looked.made,
             found: Vec::new(),
             nonce: nonce(&active.attempt, self.d.clock.wall()),
@@ -1028,8 +1064,7 @@ impl Loop<'_, '_> {
                 place.map_err(|error| format!("cannot restore {}: {error}", bring.path))
             })
             .collect();
-        self.active
-            .insert(id, Active { attempt, begun: true, open, slot: usize::MAX, record: Some((*record).clone()), ended: None, log: None });
+        self.active.insert(id, Active { begun: true, open, record: Some((*record).clone()), ..Active::new(attempt) });
         let (cache, places) = match (self.d.cache.clone(), places) {
             (_, Ok(places)) if places.is_empty() => return self.copied(id, Ok(())),
             (Some(cache), Ok(places)) => (cache, places),

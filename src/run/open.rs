@@ -436,8 +436,19 @@ fn guard(graph: &Graph, request: &Request, surroundings: &Surroundings, boot: &s
     }
 }
 
+/// [`StoredGraph`] before it is written.
+#[derive(serde::Serialize)]
+pub struct StoringGraph<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// What it rests on.
+    pub account: &'a Account,
+    /// `cache` of the file.
+    pub cache: StoredCache,
+}
+
 /// A graph as it is kept in `state`.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(serde::Deserialize)]
 pub struct StoredGraph {
     /// The graph.
     pub graph: Graph,

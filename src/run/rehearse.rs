@@ -167,7 +167,7 @@ mod tests {
 
     fn play(above: &[&[u32]], seconds: &[u64], fresh: &[usize], jobs: u32) -> (Vec<u32>, u64) {
         let no = vec![false; above.len()];
-        let selection = Selection { chosen: vec![true; above.len()], named: no.clone(), forced: no };
+        let selection = Selection { chosen: vec![true; above.len()], named: no.clone(), forced: no, keep_manifests: false };
         let verdict = |n: usize| if fresh.contains(&n) { Verdict::UpToDate } else { Verdict::Run(vec![Reason::NeverRan]) };
         let walked = Walked { verdicts: (0..above.len()).map(|n| Some(verdict(n))).collect(), ..Walked::default() };
         let expected: Vec<Duration> = seconds.iter().map(|seconds| Duration::from_secs(*seconds)).collect();

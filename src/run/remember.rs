@@ -24,7 +24,7 @@ use crate::record::record::Tree;
 use crate::record::state::{Reader, Section};
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
-use crate::run::open::{KeptDigest, Opened, StoredCache, StoredGraph};
+use crate::run::open::{KeptDigest, Opened, StoredCache, StoringGraph};
 use crate::run::session::look_at;
 use crate::run::survey::Answers;
 
@@ -37,8 +37,12 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let touched = opened.known.touched();
     opened.unchanged =
         opened.unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !touched.contains(&task.name)).collect();
-    let plain =
-        Selection { chosen: selection.chosen.clone(), named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
+    let plain = Selection {
+        chosen: selection.chosen.clone(),
+        named: vec![false; graph.tasks.len()],
+        forced: vec![false; graph.tasks.len()],
+        keep_manifests: false,
+    };
     let walked = look_at(&graph, opened, cache, answers, &plain);
     // What a run without selectors looks at, and what that needs.
     let usual = with_ancestors(&graph, &everything(&graph).into_iter().map(|(task, _)| task).collect::<Vec<_>>());
@@ -63,7 +67,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     }
     let fresh = builder.finish();
     let mut sections = fresh.sections();
-    let stored = StoredGraph { graph: (*graph).clone(), account, cache: StoredCache::from(&opened.cache) };
+    let stored = StoringGraph { graph: &graph, account: &account, cache: StoredCache::from(&opened.cache) };
     sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
     sections.push((section::DIGESTS, digests(opened)?));
     for (task, verdict) in graph.tasks.iter().zip(&walked.verdicts) {

@@ -511,8 +511,12 @@ pub fn choose_among(
         false => select(&Selectable { graph, here, state: Some(&state) }, selectors)?,
     };
     let ids: Vec<TaskId> = chosen.iter().map(|(task, _)| *task).collect();
-    let mut selection =
-        Selection { chosen: vec![false; graph.tasks.len()], named: vec![false; graph.tasks.len()], forced: vec![false; graph.tasks.len()] };
+    let mut selection = Selection {
+        chosen: vec![false; graph.tasks.len()],
+        named: vec![false; graph.tasks.len()],
+        forced: vec![false; graph.tasks.len()],
+        keep_manifests: false,
+    };
     for (task, named) in &chosen {
         selection.chosen[task.index()] = true;
         selection.named[task.index()] = *named && !selectors.is_empty();

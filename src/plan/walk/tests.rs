@@ -989,7 +989,8 @@ fn check_plan(world: &World, graph: &Graph, selection: &Selection, plan: &Walked
 fn any_selection(world: &World, random: &mut fastrand::Rng) -> Selection {
     let graph = world.graph();
     let count = graph.tasks.len();
-    let mut selection = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count] };
+    let mut selection =
+        Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], ..Selection::default() };
     if random.u8(..4) == 0 {
         let task = random.usize(..count);
         let forced = random.bool();
@@ -1031,7 +1032,7 @@ fn rule(at: usize, makes: Makes, uses: Vec<Use>) -> Rule {
 
 fn made(rules: Vec<Rule>) -> (World, Selection) {
     let count = rules.len();
-    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count] };
+    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], ..Selection::default() };
     let mut world = World { rules, stamps: true, ..World::default() };
     world.disk.insert("s0".into(), "0".into());
     world.compile();

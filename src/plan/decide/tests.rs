@@ -357,7 +357,7 @@ fn what_waits_is_pending_and_says_what_is_its_own() {
         // What may not be asked is no difference either.
         (wait(&[pending("a", "t"), input("b", "1"), unknown.clone()]), "pending on t: "),
         (wait(&[input("a", "1"), input("b", "1"), unknown.clone()]), "unknown: cc"),
-        (Asked { forced: true, ..wait(&[unknown.clone()]) }, "run: forced"),
+        (Asked { forced: true, ..wait(std::slice::from_ref(&unknown)) }, "run: forced"),
         (wait(&[unknown]).last(Last::Interrupted), "run: interrupted"),
     ];
     for (at, (asked, want)) in table.into_iter().enumerate() {

@@ -4,7 +4,6 @@
 //! decision, asked again with what stands now. Must hold: only final stamps are kept; what was not
 //! looked at keeps what was known of it.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use crate::disk::{Disk, View};
 use crate::graph::globs::Declared;
 use crate::graph::select::{everything, with_ancestors};
 use crate::graph::{Source, Tool};
-use crate::hash::{Digest, Stamp};
+use crate::hash::Stamp;
 use crate::name::{RelPath, TaskId};
 use crate::os::beneath::Beneath;
 use crate::os::process::find_program;
@@ -188,7 +187,8 @@ fn digests(opened: &Opened) -> io::Result<Vec<u8>> {
     let mut kept: Vec<KeptDigest> = Vec::new();
     opened.disk.memo().each(|path, known| {
         if known.settled {
-            let before = synced.get(path) == Some(&(known.stamp, known.digest));
+            let before = synced.binary_search_by(|(has, ..)| has.cmp(path)).ok().and_then(|at| synced.get(at));
+            let before = before.is_some_and(|(_, stamp, digest, _)| (*stamp, *digest) == (known.stamp, known.digest));
             kept.push((path.clone(), known.stamp, known.digest, before));
         }
     });
@@ -196,11 +196,12 @@ fn digests(opened: &Opened) -> io::Result<Vec<u8>> {
     postcard::to_stdvec(&kept).map_err(io::Error::other)
 }
 
-/// What the `state` that is about to be replaced holds and is on the disk for sure. A state that
-/// cannot be read has nothing.
-fn synced_before(opened: &Opened) -> HashMap<RelPath, (Stamp, Digest)> {
+/// What the `state` that is about to be replaced holds and is on the disk for sure, sorted by path. A
+/// state that cannot be read has nothing.
+fn synced_before(opened: &Opened) -> Vec<KeptDigest> {
     let whole = opened.known.is_block_synced();
     let read = || Reader::open(&Beneath::open(&opened.site.own()).ok()?).ok()??.section(section::DIGESTS).ok()?;
-    let kept = read().and_then(|bytes| postcard::from_bytes::<Vec<KeptDigest>>(&bytes).ok()).unwrap_or_default();
-    kept.into_iter().filter(|(.., synced)| whole || *synced).map(|(path, stamp, digest, _)| (path, (stamp, digest))).collect()
+    let mut kept: Vec<KeptDigest> = read().and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default();
+    kept.retain(|(.., synced)| whole || *synced);
+    kept
 }

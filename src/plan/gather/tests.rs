@@ -98,7 +98,7 @@ fn gathered(text: &str, task: &str, here: &Here) -> Gathered {
         stem: "p",
         root: "/w",
         here: RelPath::workspace(),
-        own: RelPath("p.yaml".into()),
+        own: RelPath::normal("p.yaml").unwrap(),
         environment: &environment,
     };
     let (graph, more) = compile(&pipeline, &given, here);

@@ -318,9 +318,9 @@ impl World {
             order,
             config: Value { at: crate::diag::Span::default(), data: crate::value::Data::Map(vec![]) },
             config_places: vec![],
+            variables: vec![],
             globs: vec![],
-            globs_of: Default::default(),
-            variables: Default::default(),
+            globs_of: vec![],
         };
         self.graph = Compiled { graph: Some(Arc::new(graph)), of };
     }
@@ -990,7 +990,7 @@ fn any_selection(world: &World, random: &mut fastrand::Rng) -> Selection {
     let graph = world.graph();
     let count = graph.tasks.len();
     let mut selection =
-        Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], ..Selection::default() };
+        Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], keep_manifests: true };
     if random.u8(..4) == 0 {
         let task = random.usize(..count);
         let forced = random.bool();
@@ -1032,7 +1032,7 @@ fn rule(at: usize, makes: Makes, uses: Vec<Use>) -> Rule {
 
 fn made(rules: Vec<Rule>) -> (World, Selection) {
     let count = rules.len();
-    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], ..Selection::default() };
+    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], keep_manifests: true };
     let mut world = World { rules, stamps: true, ..World::default() };
     world.disk.insert("s0".into(), "0".into());
     world.compile();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::graph::Output;
 use crate::hash::Stamp;
 use crate::name::{RelPath, TaskName};
-use crate::pattern::is_pattern;
+use crate::pattern::{Pattern, is_pattern};
 use crate::pipeline::spec::Runs;
 use crate::plan::reason::{Reason, compare};
 use crate::record::manifest::{Key, Manifest, Part};
@@ -179,14 +179,14 @@ fn own_reasons(q: &Question<'_>) -> Vec<Reason> {
     let now = &q.now.parts;
     // A glob that is not answered yet stands for what it matched before, and a command that names
     // those files is not known either.
-    let open_glob =
-        |role: &str| now.iter().any(|part| matches!(part, Part::Input { role: other, .. } if other == role) && is_open_glob(part));
+    let open: Vec<(&str, Pattern)> = now.iter().filter(|part| is_open_glob(part)).filter_map(pattern_of).collect();
+    let found_before = |role: &str, path: &RelPath| open.iter().any(|(entry, pattern)| *entry == role && pattern.matches(path.as_str()));
     let untold = !now.iter().any(|part| matches!(part, Part::Command(_)));
     reasons.extend(compare(&good.manifest, q.now).into_iter().filter(|reason| match reason {
         Reason::Part { was: Some(_), is: Some(is), .. } => is.waits_for().is_none() && !is.is_unknown(),
         Reason::Part { was: None, is: Some(is), .. } => !is_open_glob(is) && !is.is_unknown(),
         Reason::Part { was: Some(was), is: None, .. } => match &**was {
-            Part::Input { role, .. } => !open_glob(role),
+            Part::Input { role, path, .. } => !found_before(role, path),
             Part::Command(_) | Part::Env(..) => !untold,
             _ => true,
         },
@@ -198,6 +198,14 @@ fn own_reasons(q: &Question<'_>) -> Vec<Reason> {
 /// Whether a part stands for what a pattern will match once the tasks above are done.
 fn is_open_glob(part: &Part) -> bool {
     matches!(part, Part::Input { path, .. } if part.waits_for().is_some() && is_pattern(path.as_str()))
+}
+
+/// The entry of `inputs` and the pattern of a part that is an open glob.
+fn pattern_of(part: &Part) -> Option<(&str, Pattern)> {
+    match part {
+        Part::Input { role, path, .. } => Some((role, Pattern::parse(path.as_str()).ok()?)),
+        _ => None,
+    }
 }
 
 /// Why a task without a good record runs.

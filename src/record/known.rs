@@ -76,6 +76,8 @@ pub struct Known {
     boots: Vec<Boot>,
     /// The boot of the frames that are being applied, as [`Trust`] counts; 0: none was named.
     now: u32,
+    /// Of what the block holds beside what is remembered here.
+    block: Trust,
     /// This boot.
     here: String,
     /// Tasks of the section by their keys' first bytes, sorted.
@@ -105,6 +107,7 @@ impl Known {
             };
             known.boots = meta.boots.into_iter().map(|id| Boot { id, covered: 0 }).collect();
             known.now = meta.now;
+            known.block = known.trust(1);
             known.last_run = meta.last_run;
             known.last_good_run = meta.last_good_run;
             known.open = meta.open.into_iter().map(|open| (open.attempt.task.clone(), open)).collect();
@@ -470,6 +473,16 @@ impl Known {
     /// Whether the newest frames were written in this boot.
     pub fn is_this_boot(&self) -> bool {
         self.boot(self.now).is_none_or(|boot| boot.id == self.here)
+    }
+
+    /// Whether what the block holds beside what is remembered here, digests by stamp say, is believed.
+    pub fn trusts_block(&self) -> bool {
+        self.trusts(self.block)
+    }
+
+    /// Whether it will be in other boots, too.
+    pub fn is_block_synced(&self) -> bool {
+        self.is_synced(self.block)
     }
 
     /// Tasks that frames behind the block speak of: what the block says of them is old.

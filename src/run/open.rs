@@ -505,7 +505,7 @@ pub type KeptDigest = (RelPath, crate::hash::Stamp, crate::hash::Digest, bool);
 /// Hands the disk what earlier runs found out.
 fn seed(disk: &Disk, reader: Option<&Reader>, known: &Known) -> Result<(), OpenFault> {
     let Some(reader) = reader else { return Ok(()) };
-    let believed = known.is_this_boot();
+    let believed = known.trusts_block();
     if let Some(bytes) = reader.section(section::DIGESTS)?
         && let Ok(kept) = postcard::from_bytes::<Vec<KeptDigest>>(&bytes)
     {

@@ -13,13 +13,14 @@ use crate::graph::select::{everything, with_ancestors};
 use crate::graph::{Source, Tool};
 use crate::hash::Stamp;
 use crate::name::{RelPath, TaskId};
+use crate::os::beneath::Beneath;
 use crate::os::process::find_program;
 use crate::pattern::Pattern;
 use crate::plan::decide::Verdict;
 use crate::plan::walk::Selection;
 use crate::record::cache::Cache;
 use crate::record::record::Tree;
-use crate::record::state::Section;
+use crate::record::state::{Reader, Section};
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
 use crate::run::open::{KeptDigest, Opened, StoredCache, StoringGraph};
@@ -67,7 +68,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     let mut sections = fresh.sections();
     let stored = StoringGraph { graph: &graph, account: &account, cache: StoredCache::from(&opened.cache) };
     sections.push((section::GRAPH, postcard::to_stdvec(&stored).map_err(io::Error::other)?));
-    sections.push((section::DIGESTS, digests(&disk)?));
+    sections.push((section::DIGESTS, digests(opened)?));
     for (task, verdict) in graph.tasks.iter().zip(&walked.verdicts) {
         if *verdict == Some(Verdict::UpToDate) {
             opened.known.believe(&task.name);
@@ -179,14 +180,28 @@ fn glob(builder: &mut Builder, disk: &Disk, pattern: &str, exclude: &[String]) -
     found.paths.iter().all(|path| see(builder, disk, path, View::Input)) && found.settled
 }
 
-/// Digests of files by path and stamp, as far as they are final.
-fn digests(disk: &Disk) -> io::Result<Vec<u8>> {
+/// Digests of files by path and stamp, as far as they are final. In another boot those are believed
+/// that stood in the last `state` too and were synced since.
+fn digests(opened: &Opened) -> io::Result<Vec<u8>> {
+    let synced = synced_before(opened);
     let mut kept: Vec<KeptDigest> = Vec::new();
-    disk.memo().each(|path, known| {
+    opened.disk.memo().each(|path, known| {
         if known.settled {
-            kept.push((path.clone(), known.stamp, known.digest, false));
+            let before = synced.binary_search_by(|(has, ..)| has.cmp(path)).ok().and_then(|at| synced.get(at));
+            let before = before.is_some_and(|(_, stamp, digest, _)| (*stamp, *digest) == (known.stamp, known.digest));
+            kept.push((path.clone(), known.stamp, known.digest, before));
         }
     });
     kept.sort_by(|a, b| a.0.cmp(&b.0));
     postcard::to_stdvec(&kept).map_err(io::Error::other)
+}
+
+/// What the `state` that is about to be replaced holds and is on the disk for sure, sorted by path. A
+/// state that cannot be read has nothing.
+fn synced_before(opened: &Opened) -> Vec<KeptDigest> {
+    let whole = opened.known.is_block_synced();
+    let read = || Reader::open(&Beneath::open(&opened.site.own()).ok()?).ok()??.section(section::DIGESTS).ok()?;
+    let mut kept: Vec<KeptDigest> = read().and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default();
+    kept.retain(|(.., synced)| whole || *synced);
+    kept
 }

@@ -158,13 +158,12 @@ impl Now for Sight<'_> {
 
     fn nonce(&mut self, task: TaskId) -> Option<u64> {
         let memory = self.known.task(&self.graph.task(task).name)?;
-        // What reads a spoilt result runs on what is there.
-        let at = match memory.last {
-            Last::Well => memory.good?,
-            Last::Spoilt => memory.spoilt?,
-            _ => return None,
-        };
-        self.known.read(at).ok().map(|record| record.nonce)
+        match memory.last {
+            Last::Well => memory.good.map(|_| memory.nonce),
+            // What reads a spoilt result runs on what is there.
+            Last::Spoilt => self.known.read(memory.spoilt?).ok().map(|record| record.nonce),
+            _ => None,
+        }
     }
 }
 
@@ -218,10 +217,10 @@ impl Survey for Sight<'_> {
         let name = &self.graph.task(id).name;
         let Some(memory) = self.known.task(name) else { return Ok(Remembered::default()) };
         let good = match memory.good {
-            Some(at) => match self.known.read(at) {
-                Ok(record) => Some(Arc::new(record)),
+            Some(at) => match self.known.record(at) {
+                Ok(record) => Some(record),
                 // Damaged: as if there were none.
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof) => None,
                 Err(error) => return Err(format!("cannot read the record of `{name}`: {error}")),
             },
             None => None,

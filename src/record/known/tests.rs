@@ -245,6 +245,34 @@ fn what_was_read_again_is_believed_by_the_next_block() {
     assert_eq!(believed(&live.read_in("b3")), [true, false]);
 }
 
+/// Digests by stamp lie in the block beside what is remembered: they are of the block's boot, whatever
+/// boots the frames behind it are of.
+#[test]
+fn the_block_is_of_the_boot_it_was_written_in() {
+    let told = |live: &Live, boot: &str| {
+        let known = live.read_in(boot);
+        (known.trusts_block(), known.is_block_synced())
+    };
+    let block_of = |boot: &str| {
+        let mut live = Live::new(boot);
+        live.add_all([run_started(1, boot), done("t", 1, 0)]);
+        live.compact();
+        live
+    };
+    let mut live = block_of("b1");
+    assert_eq!((told(&live, "b1"), told(&live, "b2")), ((true, false), (false, false)));
+    // A run of another boot begins, syncs, and is killed: the block is no newer by that.
+    live.again("b2");
+    live.add(run_started(2, "b2"));
+    live.synced("b2");
+    assert_eq!((told(&live, "b1"), told(&live, "b2")), ((true, false), (false, false)));
+    // A later run of its own boot makes it sure.
+    let mut live = block_of("b1");
+    live.add(run_started(2, "b1"));
+    live.synced("b1");
+    assert_eq!((told(&live, "b1"), told(&live, "b2")), ((true, true), (true, true)));
+}
+
 #[test]
 fn a_sync_covers_what_ended_before_it_began() {
     let mut live = Live::new("b1");

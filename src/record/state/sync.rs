@@ -44,6 +44,8 @@ struct Inner {
     /// SYNCED frames of the thread that were not taken yet.
     own: Vec<(Frame, Laid)>,
     stop: bool,
+    /// The thread waits until all data is on the disk, which may take long: nobody waits for it.
+    busy: bool,
 }
 
 impl Syncer {
@@ -58,7 +60,7 @@ impl Syncer {
     /// The first sync of everything, which covers what came before this run, waits for the first tick: it
     /// may take most of a second, and a short run would end later by that.
     pub(super) fn timed(writer: Writer, boot: &str, every: Duration, all_every: Duration, told: impl Fn(u64) + Send + 'static) -> Syncer {
-        let inner = Inner { writer, file: 0, own: Vec::new(), stop: false };
+        let inner = Inner { writer, file: 0, own: Vec::new(), stop: false, busy: false };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), wake: Condvar::new(), covered: AtomicU64::new(0) });
         let (theirs, boot) = (Arc::clone(&shared), boot.to_string());
         // Without a thread the last sync is left, which `stop` makes.
@@ -114,11 +116,16 @@ impl Syncer {
         Ok(())
     }
 
-    /// Syncs a last time and ends the thread.
+    /// Syncs a last time and ends the thread, which adds no frame from here on. If it is just syncing all
+    /// data it is left to end by itself.
     pub fn stop(&mut self) {
-        self.shared.lock().stop = true;
+        let busy = {
+            let mut inner = self.shared.lock();
+            inner.stop = true;
+            inner.busy
+        };
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take().filter(|_| !busy) {
             let _ = thread.join();
         }
         if self.covered() < self.end() {
@@ -159,27 +166,38 @@ impl Shared {
         Ok(end)
     }
 
-    /// Syncs everything on the file system and says so in a frame; where that ends.
-    fn sync_all(&self, boot: &str) -> io::Result<u64> {
+    /// Syncs everything on the file system and says so in a frame; where that ends. `None`: the thread was
+    /// told to stop meanwhile.
+    fn sync_all(&self, boot: &str) -> io::Result<Option<u64>> {
         let (file, up_to, number) = {
-            let inner = self.lock();
+            let mut inner = self.lock();
+            if inner.stop {
+                return Ok(None);
+            }
+            inner.busy = true;
             (inner.writer.file(), inner.writer.end(), inner.file)
         };
-        sync_file_system(&file)?;
+        let synced = sync_file_system(&file);
         let mut inner = self.lock();
+        inner.busy = false;
+        if inner.stop {
+            return Ok(None);
+        }
+        synced?;
         if inner.file != number {
-            return Ok(inner.writer.end());
+            return Ok(Some(inner.writer.end()));
         }
         let frame = Frame::Synced { up_to, boot: boot.to_string() };
         let (end, laid) = inner.writer.add(&frame)?;
         inner.own.push((frame, laid));
-        Ok(end)
+        Ok(Some(end))
     }
 }
 
 fn work(shared: &Shared, boot: &str, every: Duration, all_every: Duration, told: impl Fn(u64)) {
     // Everything up to here is known to be on the disk, data and all.
     let mut all = 0;
+    let mut told_of = 0;
     let mut due = Instant::now();
     loop {
         let (end, stop) = {
@@ -188,9 +206,14 @@ fn work(shared: &Shared, boot: &str, every: Duration, all_every: Duration, told:
             let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
             (inner.writer.end(), inner.stop)
         };
-        if end > shared.covered.load(Ordering::Acquire)
-            && let Ok(covered) = shared.sync()
-        {
+        if end > shared.covered.load(Ordering::Acquire) {
+            // It is tried again, and whoever needs it done asks for it.
+            let _ = shared.sync();
+        }
+        // Also of what somebody else has synced.
+        let covered = shared.covered.load(Ordering::Acquire);
+        if covered != told_of {
+            told_of = covered;
             told(covered);
         }
         if stop {
@@ -199,7 +222,11 @@ fn work(shared: &Shared, boot: &str, every: Duration, all_every: Duration, told:
         if end > all && Instant::now() >= due {
             due = Instant::now() + all_every;
             // A failure only costs reading again after a power cut.
-            all = shared.sync_all(boot).unwrap_or(all);
+            match shared.sync_all(boot) {
+                Ok(Some(end)) => all = end,
+                Ok(None) => return,
+                Err(_) => {}
+            }
         }
     }
 }

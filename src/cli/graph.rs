@@ -15,7 +15,7 @@ use crate::graph::{Edge, Graph, Source, Tool};
 use crate::name::TaskId;
 use crate::report::json::{EdgeWord, GraphEdge, GraphJson, GraphNode};
 use crate::run::open::open;
-use crate::run::session::choose_among;
+use crate::run::session::{Wanted, choose_among};
 
 /// Paths that an edge names.
 const PATHS: usize = 10;
@@ -34,7 +34,7 @@ pub fn run(args: &GraphArgs) -> Result<u8, CliError> {
         true => vec![true; graph.tasks.len()],
         // As with `--only`: what is selected, and nothing it needs.
         false => {
-            choose_among(graph, &opened.known, &opened.site.here, &words.rest, true, false, &[])
+            choose_among(graph, &opened.known, &Wanted::only(&opened.site.here, &words.rest))
                 .map_err(|fault| session_error(fault, json))?
                 .chosen
         }

@@ -27,7 +27,9 @@ use crate::report::json::{CheckJson, Listing, RunsWord, VerdictWord};
 use crate::report::words::{self, Again};
 use crate::run::driver::place_of;
 use crate::run::open::{OpenFault, Opened, Request, open};
-use crate::run::session::{SessionFault, boot_number, cache_folder, check_missing, choose_among, look_at, prime};
+use crate::run::session::{
+    SessionFault, Wanted, ask_for_states, boot_number, cache_folder, check_missing, choose_among, look_at, prime, states_now,
+};
 use crate::run::survey::{Answers, wanted};
 
 /// FILE and the other words of a command line.
@@ -112,15 +114,6 @@ pub struct How {
 pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Result<Seen, CliError> {
     let mut opened = open(request).map_err(|fault| open_error(fault, json))?;
     let graph = Arc::clone(&opened.graph);
-    let mut selection = choose_among(&graph, &opened.known, &opened.site.here, selectors, how.only, how.force, &[])
-        .map_err(|fault| session_error(fault, json))?;
-    selection.keep_manifests = true;
-    if how.all && selectors.is_empty() {
-        selection.chosen = vec![true; graph.tasks.len()];
-    }
-    if how.unnamed {
-        selection.named = vec![false; graph.tasks.len()];
-    }
     let (dir, store) = cache_options()?;
     let keep = match store.or(opened.cache.store).unwrap_or_default() {
         Store::Auto => Keep::Auto,
@@ -130,8 +123,19 @@ pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Res
     let folder = cache_folder(&opened.site, &opened.cache, dir.as_ref());
     // Looking makes no folder.
     let cache = if folder.is_dir() { Cache::local(&folder, keep, boot_number(&opened.boot)) } else { Cache::off() };
-    prime(&opened, &selection);
     let mut answers = Answers::new(how.ask);
+    let states = ask_for_states(selectors).then(|| states_now(&graph, &mut opened, &cache, &mut answers));
+    let here = opened.site.here.clone();
+    let wanted = Wanted { states: states.as_deref(), only: how.only, force: how.force, ..Wanted::only(&here, selectors) };
+    let mut selection = choose_among(&graph, &opened.known, &wanted).map_err(|fault| session_error(fault, json))?;
+    selection.keep_manifests = true;
+    if how.all && selectors.is_empty() {
+        selection.chosen = vec![true; graph.tasks.len()];
+    }
+    if how.unnamed {
+        selection.named = vec![false; graph.tasks.len()];
+    }
+    prime(&opened, &selection);
     let walked = look_at(&graph, &mut opened, &cache, &mut answers, &selection);
     if how.strict {
         check_missing(&graph, &walked, &opened).map_err(|fault| session_error(fault, json))?;
@@ -164,7 +168,7 @@ impl Seen {
 
     /// The tasks that selectors mean themselves, without what they need, in the order of the file.
     pub fn meant(&self, selectors: &[String]) -> Result<Vec<TaskId>, CliError> {
-        let chosen = choose_among(&self.graph, &self.opened.known, &self.opened.site.here, selectors, true, false, &[])
+        let chosen = choose_among(&self.graph, &self.opened.known, &Wanted::only(&self.opened.site.here, selectors))
             .map_err(|fault| session_error(fault, false))?;
         Ok((0..self.graph.tasks.len() as u32).map(TaskId).filter(|id| chosen.chosen[id.index()]).collect())
     }

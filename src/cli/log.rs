@@ -22,7 +22,7 @@ use crate::report::runs::executions;
 use crate::report::words::{Again, pad, printable};
 use crate::run::driver::log_name;
 use crate::run::open::{Opened, open};
-use crate::run::session::choose_among;
+use crate::run::session::{Wanted, choose_among};
 
 mod follow;
 mod screen;
@@ -64,7 +64,7 @@ fn say(text: &str) {
 /// The one task that is meant.
 fn one_task(opened: &Opened, words: &[String], again: &Again, json: bool) -> Result<TaskName, CliError> {
     let graph = &opened.graph;
-    let chosen = match choose_among(graph, &opened.known, &opened.site.here, words, true, false, &[]) {
+    let chosen = match choose_among(graph, &opened.known, &Wanted::only(&opened.site.here, words)) {
         Ok(selection) => selection.chosen,
         // A task that is gone from the file is still remembered.
         Err(fault) => match words {

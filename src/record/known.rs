@@ -490,13 +490,6 @@ impl Known {
         self.touched.clone()
     }
 
-    /// What stands at the outputs of the tasks that frames behind the block speak of, as far as its stamps
-    /// are believed.
-    pub fn records_since(&self) -> Vec<Record> {
-        let believed = self.touched.iter().filter_map(|name| self.task(name)).filter(|memory| self.believed(memory));
-        believed.filter_map(|memory| self.read(memory.spoilt.or(memory.good)?).ok()).collect()
-    }
-
     /// Forgets a task. The next block is without it; [`Frame::Forgotten`] says so before that.
     pub fn forget(&mut self, name: &TaskName) {
         self.tasks.remove(name.as_str());

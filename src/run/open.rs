@@ -515,28 +515,8 @@ fn seed(disk: &Disk, reader: Option<&Reader>, known: &Known) -> Result<(), OpenF
             }
         }
     }
-    // What was made since the block was written stands in records.
-    for record in known.records_since() {
-        for made in &record.outputs {
-            seed_tree(disk, &made.path, &made.what, &made.stamp);
-        }
-    }
+    // What was made since, by a run that was killed, is read again: nobody knows whether its stamps were final.
     Ok(())
-}
-
-fn seed_tree(disk: &Disk, path: &RelPath, what: &crate::record::record::Tree, stamp: &crate::hash::Stamp) {
-    use crate::record::record::Tree;
-    match what {
-        Tree::File { digest, .. } => disk.know(path.clone(), *stamp, *digest),
-        Tree::Folder(members) => {
-            for member in members {
-                if let (Tree::File { digest, .. }, Ok(path)) = (&member.what, path.join(&member.name)) {
-                    disk.know(path, member.stamp, *digest);
-                }
-            }
-        }
-        Tree::Link(_) | Tree::Absent => {}
-    }
 }
 
 /// The pipeline's own folder, made if it is not there.

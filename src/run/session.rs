@@ -21,6 +21,7 @@ use crate::os::clock::{Clock, SystemClock};
 use crate::os::lock::{Holder, Lock, LockFault, host};
 use crate::os::signal;
 use crate::pipeline::spec::{CacheSettings, Store};
+use crate::plan::decide::Verdict;
 use crate::plan::walk::{Selection, Walked, walk};
 use crate::record::cache::{Cache, Keep, Saver};
 use crate::record::known::{Known, Last};
@@ -177,7 +178,8 @@ pub fn run(options: &Options, waiting: &mut dyn FnMut(&Option<Holder>), sinks: &
         // What was put back or away is no longer what the stamps said.
         opened.unchanged = opened.unchanged.iter().map(|_| false).collect();
     }
-    let selection = choose(&graph, &opened, options)?;
+    let states = ask_for_states(&options.selectors).then(|| states_now(&graph, &mut opened, &cache, &mut Answers::new(true)));
+    let selection = choose(&graph, &opened, states.as_deref(), options)?;
     let mut answers = Answers::new(true);
     prime(&opened, &selection);
     let walked = look_at(&graph, &mut opened, &cache, &mut answers, &selection);
@@ -482,29 +484,92 @@ fn newest_run(own: &Beneath) -> u64 {
 }
 
 /// The tasks to look at, and how they were asked for.
-pub fn choose(graph: &Graph, opened: &Opened, options: &Options) -> Result<Selection, SessionFault> {
+pub fn choose(graph: &Graph, opened: &Opened, states: Option<&[&'static str]>, options: &Options) -> Result<Selection, SessionFault> {
     let here = match &options.here {
         Some(here) => RelPath::normal(here).unwrap_or_else(|_| RelPath::workspace()),
         None => opened.site.here.clone(),
     };
-    choose_among(graph, &opened.known, &here, &options.selectors, options.only, options.force, &options.forced_done)
+    let wanted = Wanted {
+        states,
+        here: &here,
+        selectors: &options.selectors,
+        only: options.only,
+        force: options.force,
+        forced_done: &options.forced_done,
+    };
+    choose_among(graph, &opened.known, &wanted)
+}
+
+/// Whether selectors hang on how tasks stand.
+pub fn ask_for_states(selectors: &[String]) -> bool {
+    selectors.iter().any(|selector| selector.contains("status:"))
+}
+
+/// How each task stands, as the one decision says, in the words of `status:`.
+pub fn states_now(graph: &Graph, opened: &mut Opened, cache: &Cache, answers: &mut Answers) -> Vec<&'static str> {
+    let count = graph.tasks.len();
+    let all = Selection { chosen: vec![true; count], named: vec![false; count], forced: vec![false; count], keep_manifests: false };
+    prime(opened, &all);
+    let walked = look_at(graph, opened, cache, answers, &all);
+    let mut states = vec!["up_to_date"; count];
+    let mut failed_above = vec![false; graph.nodes()];
+    for &id in &graph.order {
+        let blocked = graph.above.of(id).any(|(above, _)| failed_above[above.index()]);
+        failed_above[id.index()] = blocked;
+        if graph.is_gate(id) {
+            continue;
+        }
+        let last = opened.known.task(&graph.task(id).name).map_or(Last::Never, |memory| memory.last);
+        let state = match (walked.verdicts[id.index()].as_ref(), last) {
+            (Some(Verdict::UpToDate), _) => "up_to_date",
+            (Some(Verdict::Unknown(_)), _) => "unknown",
+            (_, Last::Failed) => "failed",
+            (_, Last::Started | Last::Aborted) => "interrupted",
+            _ if blocked => "blocked",
+            (_, Last::Never) => "never_ran",
+            _ => "stale",
+        };
+        states[id.index()] = state;
+        failed_above[id.index()] |= state == "failed";
+    }
+    states
+}
+
+/// Which tasks are wanted, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// How each task stands; `None`: as its last attempt ended.
+    pub states: Option<&'a [&'static str]>,
+    /// The folder that paths are relative to.
+    pub here: &'a RelPath,
+    /// Selectors; none: everything but what is manual.
+    pub selectors: &'a [String],
+    /// Without the ancestors.
+    pub only: bool,
+    /// Whatever stands.
+    pub force: bool,
+    /// Not to be forced again.
+    pub forced_done: &'a [String],
+}
+
+impl<'a> Wanted<'a> {
+    /// These alone, without what they need.
+    pub fn only(here: &'a RelPath, selectors: &'a [String]) -> Wanted<'a> {
+        Wanted { states: None, here, selectors, only: true, force: false, forced_done: &[] }
+    }
 }
 
 /// The same for any caller.
-pub fn choose_among(
-    graph: &Graph,
-    known: &Known,
-    here: &RelPath,
-    selectors: &[String],
-    only: bool,
-    force: bool,
-    forced_done: &[String],
-) -> Result<Selection, SessionFault> {
-    let state = |id: TaskId| match known.task(&graph.task(id).name).map(|memory| memory.last) {
-        None | Some(Last::Never) => "never_ran",
-        Some(Last::Failed) => "failed",
-        Some(Last::Aborted | Last::Started) => "interrupted",
-        Some(Last::Well | Last::Spoilt) => "up_to_date",
+pub fn choose_among(graph: &Graph, known: &Known, wanted: &Wanted<'_>) -> Result<Selection, SessionFault> {
+    let Wanted { states, here, selectors, only, force, forced_done } = *wanted;
+    let state = |id: TaskId| match states {
+        Some(states) => states[id.index()],
+        None => match known.task(&graph.task(id).name).map(|memory| memory.last) {
+            None | Some(Last::Never) => "never_ran",
+            Some(Last::Failed) => "failed",
+            Some(Last::Aborted | Last::Started) => "interrupted",
+            Some(Last::Well | Last::Spoilt) => "up_to_date",
+        },
     };
     let chosen = match selectors.is_empty() {
         true => everything(graph),

@@ -111,6 +111,20 @@ fn one_item_more_or_less_is_one_task() {
 }
 
 #[test]
+fn what_is_stale_can_be_named() {
+    let dir = TestDir::pipeline(
+        "stages:\n  a:\n    cmd: cat x > a\n    inputs: x\n    outputs: a\n  b:\n    cmd: cat y > b\n    inputs: y\n    outputs: b\n",
+    );
+    dir.write("x", "1");
+    dir.write("y", "1");
+    dir.flow(&["run"]).code(0);
+    dir.write("y", "2");
+    dir.flow(&["plan", "status:stale"]).code(0).out("\n run      b  input y changed  [..]\n pipeline: 1 to run; [..]\n");
+    dir.flow(&["run", "status:stale"]).code(0).err("\n ran       b  [..]s\n pipeline: 1 ran in [..]s\n");
+    dir.flow(&["run", "status:stale"]).code(0).err("\n pipeline: nothing to do in [..]s\n");
+}
+
+#[test]
 fn what_failed_can_be_named() {
     let dir = TestDir::pipeline(
         "keep_going: true\nstages:\n  a:\n    cmd: test -e go && echo > a\n    outputs: a\n  b:\n    cmd: echo > b\n    outputs: b\n",

@@ -691,6 +691,34 @@ stages:
     assert!(yard.ran().contains(&"load".to_string()));
 }
 
+/// A stamp is in no file: what reads one is asked again whenever the stage ran without it.
+#[test]
+fn a_stage_without_outputs_that_ran_by_itself() {
+    let pipeline = "
+stages:
+  load:
+    cmd: echo load >> ../log
+    inputs: raw.txt
+  after:
+    cmd: echo after >> ../log; date +%s%N > after.txt
+    inputs: { from: load }
+    outputs: after.txt
+";
+    let yard = done(pipeline, &[("raw.txt", "abc\n")]);
+    yard.write("raw.txt", "x\n");
+    yard.flow(&["run", "--only", "load"]).ends(0);
+    assert_eq!(yard.ran(), ["load"]);
+    yard.runs(&["after"]);
+    yard.rests();
+    yard.flow(&["run", "--force", "load"]).ends(0);
+    assert_eq!(yard.ran(), ["load"]);
+    // Also when another run came between, that looked at neither or could not finish.
+    yard.flow(&["run", "--only", "load"]).ends(0);
+    yard.flow(&["run", "--only", "after"]).ends(0);
+    assert_eq!(yard.ran(), ["after"]);
+    yard.rests();
+}
+
 #[test]
 fn items_that_go_and_come() {
     let yard = done(ITEMS, &[]);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use crate::diag::{Diagnostic, Sources};
 use crate::disk::{Disk, DiskFault, read_small, stamp};
 use crate::graph::compile::{Given, compile};
-use crate::graph::{Graph, Tool};
-use crate::name::RelPath;
+use crate::graph::{Graph, Source, Task, Tool};
+use crate::name::{RelPath, TaskName};
 use crate::os::beneath::{Beneath, is_gone};
 use crate::os::process::boot_id;
 use crate::pipeline::config::{self, SetFault};
@@ -256,12 +256,7 @@ impl Front {
         seed(&disk, reader.as_ref().filter(|_| damage.is_none()), &known)?;
         let touched = known.touched();
         if let (Some(stored), Some(fresh), Some(compared)) = (stored, fresh, compared) {
-            let unchanged = compared
-                .unchanged
-                .iter()
-                .zip(&stored.graph.tasks)
-                .map(|(unchanged, task)| *unchanged && !touched.contains(&task.name))
-                .collect();
+            let unchanged = untouched(&compared.unchanged, &stored.graph, &touched);
             return Ok(Opened {
                 site,
                 own,
@@ -501,6 +496,16 @@ pub fn stored_graph(reader: &Reader) -> Option<StoredGraph> {
 
 /// A digest that is kept: path, stamp, digest, and whether it is believed in another boot.
 pub type KeptDigest = (RelPath, crate::hash::Stamp, crate::hash::Digest, bool);
+
+/// Of tasks whose stamps are as they were, those that frames behind the block do not speak of, and no
+/// stage without outputs that they read either: no stamp on disk tells that such a one ran.
+pub fn untouched(unchanged: &[bool], graph: &Graph, touched: &HashSet<TaskName>) -> Vec<bool> {
+    let is_touched = |task: &Task| touched.contains(&task.name);
+    let reads_touched =
+        |task: &Task| task.inputs.iter().any(|input| matches!(input.source, Source::Stamp(other) if is_touched(graph.task(other))));
+    let asked_again = |task: &Task| !touched.is_empty() && (is_touched(task) || reads_touched(task));
+    unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !asked_again(task)).collect()
+}
 
 /// Hands the disk what earlier runs found out.
 fn seed(disk: &Disk, reader: Option<&Reader>, known: &Known) -> Result<(), OpenFault> {

@@ -23,7 +23,7 @@ use crate::record::record::Tree;
 use crate::record::state::{Reader, Section};
 use crate::run::fresh::{Builder, FRESH, USUAL, section};
 use crate::run::look::candidates;
-use crate::run::open::{KeptDigest, Opened, StoredCache, StoringGraph};
+use crate::run::open::{KeptDigest, Opened, StoredCache, StoringGraph, untouched};
 use crate::run::session::look_at;
 use crate::run::survey::Answers;
 
@@ -34,8 +34,7 @@ pub fn remember(opened: &mut Opened, selection: &Selection, answers: &mut Answer
     disk.settle_all();
     // What was not touched since its stamps were compared needs no second look.
     let touched = opened.known.touched();
-    opened.unchanged =
-        opened.unchanged.iter().zip(&graph.tasks).map(|(unchanged, task)| *unchanged && !touched.contains(&task.name)).collect();
+    opened.unchanged = untouched(&opened.unchanged, &graph, &touched);
     let plain = Selection {
         chosen: selection.chosen.clone(),
         named: vec![false; graph.tasks.len()],

@@ -20,6 +20,7 @@ use crate::pipeline::config::{self, SetFault};
 use crate::pipeline::spec::{CacheSettings, Pipeline};
 use crate::pipeline::{read, yaml};
 use crate::record::known::Known;
+use crate::record::record::Tree;
 use crate::record::state::{Reader, StateFault};
 use crate::run::fresh::{Compared, Fresh, Guard, section};
 use crate::run::look::{Account, Looking};
@@ -400,13 +401,20 @@ fn read_pipeline(file: &PipelineFile) -> Result<Read, OpenFault> {
     Ok(Read { sources, pipeline, faults, stamp: after.filter(|after| before == Some(*after)) })
 }
 
-/// Outputs of tasks that are remembered and no longer there.
+/// Outputs of tasks that are remembered and no longer there; of folders all that was made in them.
 fn left_by(known: &Known, is_there: &dyn Fn(&str) -> bool) -> HashSet<RelPath> {
     known
         .tasks()
         .filter(|(name, _)| !is_there(name.as_str()))
         .filter_map(|(_, memory)| known.read(memory.good?).ok())
-        .flat_map(|record| record.outputs.into_iter().map(|made| made.path))
+        .flat_map(|record| record.outputs)
+        .flat_map(|made| {
+            let members = match &made.what {
+                Tree::Folder(members) => members.iter().filter_map(|member| made.path.join(&member.name).ok()).collect(),
+                _ => Vec::new(),
+            };
+            members.into_iter().chain([made.path])
+        })
         .collect()
 }
 

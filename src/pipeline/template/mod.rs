@@ -318,7 +318,7 @@ impl Template {
             .map(|hole| {
                 Fault::new("quote_place", hole.at.clone(), "flow can't quote for this language")
                     .label("say how: `| json` or `| raw`")
-                    .hint("values are quoted by themselves in `cmd` for a POSIX shell only; `$FLOW_TASK` names a JSON file with inputs and outputs")
+                    .hint("values are quoted by themselves in `cmd` for a POSIX shell only")
             })
             .collect();
         if !faults.is_empty() {

@@ -120,7 +120,7 @@ fn hints(failed: &TaskFailed, known: &Known, style: &Style, again: &Again, zone:
         let (it, was) = if shown.moved_away.len() == 1 { ("it", "was") } else { ("them", "were") };
         prose(
             &format!(
-                "{} of an earlier run {was} out of its way while it ran; if the command goes on from {it}, say `persist: true` there",
+                "{} of an earlier run {was} out of its way while it ran: the command can't go on from {it}",
                 escaped(&shown.moved_away)
             ),
             style,

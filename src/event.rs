@@ -234,7 +234,7 @@ pub struct Shown {
     /// When that run's attempt ended, in nanoseconds since 1970.
     pub still_of: Option<i64>,
     /// Old outputs that had been moved out of the way of a command that seems to have wanted to go
-    /// on from them: the report names `persist: true`.
+    /// on from them.
     pub moved_away: Vec<String>,
 }
 

@@ -421,7 +421,7 @@ fn a_long_command_and_a_long_log_are_shortened() {
     let events = [started(&task, &command.join("\n")), Event::TaskFailed(Box::new(failure))];
     let text = shown(style(200), &events);
     assert!(text.contains("   step 10\n   … (2 lines more)\n   │ line 11\n"), "{text}");
-    assert!(text.contains("   │ line 30\n\n   db.sqlite of an earlier run was out of its way while it ran; if"), "{text}");
+    assert!(text.contains("   │ line 30\n\n   db.sqlite of an earlier run was out of its way while it ran: the"), "{text}");
 }
 
 #[test]

@@ -76,8 +76,7 @@ fn last_good_result_stays() {
 
    what it wrote: .flow/pipeline.yaml/failed/a/2.1/
    a is still the result of the run of [..]
-   a of an earlier run was out of its way while it ran; if the command goes on from it, say `persist:
-   true` there
+   a of an earlier run was out of its way while it ran: the command can't go on from it
 
  pipeline: 1 failed in [..]s
  after mending it: flow resume

@@ -126,7 +126,8 @@ pub fn see(request: &Request, selectors: &[String], how: How, json: bool) -> Res
     let mut answers = Answers::new(how.ask);
     let states = ask_for_states(selectors).then(|| states_now(&graph, &mut opened, &cache, &mut answers));
     let here = opened.site.here.clone();
-    let wanted = Wanted { states: states.as_deref(), only: how.only, force: how.force, ..Wanted::only(&here, selectors) };
+    let wanted =
+        Wanted { states: states.as_deref(), only: how.only, force: how.force, to_run: !how.unnamed, ..Wanted::only(&here, selectors) };
     let mut selection = choose_among(&graph, &opened.known, &wanted).map_err(|fault| session_error(fault, json))?;
     selection.keep_manifests = true;
     if how.all && selectors.is_empty() {

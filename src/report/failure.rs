@@ -67,9 +67,12 @@ pub fn block(failed: &TaskFailed, known: &Known, style: &Style, again: &Again, z
     }
 }
 
+/// Where a line of a command or a log is cut if nothing says how wide the output is.
+const PIPE_COLUMNS: usize = 500;
+
 /// Its command and the end of its log.
 fn what_it_did(failed: &TaskFailed, known: &Known, style: &Style, out: &mut String) {
-    let room = |indent: usize| if style.width == 0 { 0 } else { style.width.saturating_sub(indent).max(10) };
+    let room = |indent: usize| if style.width == 0 { PIPE_COLUMNS } else { style.width.saturating_sub(indent).max(10) };
     let command: Vec<&str> = known.command.trim_end().lines().collect();
     for line in command.iter().take(COMMAND_LINES) {
         out.push_str(&format!("   {}\n", words::cut(&words::log_line(line), room(3))));

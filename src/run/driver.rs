@@ -190,6 +190,8 @@ struct Active {
     /// What comes back from the cache.
     record: Option<Record>,
     ended: Option<Ended>,
+    /// Its end was said.
+    told: bool,
     log: Option<String>,
 }
 
@@ -205,6 +207,7 @@ impl Active {
             read: Vec::new(),
             record: None,
             ended: None,
+            told: false,
             log: None,
         }
     }
@@ -757,14 +760,14 @@ impl Loop<'_, '_> {
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.taken = false;
         }
-        if !ended.cause.is_success() {
-            self.tell_ended(id, &ended, None);
-        }
         self.inputs.push_back(Input::Ended(id, ended.cause));
     }
 
-    /// The line of an attempt's end, said once its cause is certain.
-    fn tell_ended(&mut self, id: TaskId, ended: &Ended, retry: Option<Duration>) {
+    /// The line of an attempt's end, said once: when its cause is certain, and whether it is tried again.
+    fn tell_ended(&mut self, id: TaskId, retry: Option<Duration>) {
+        let Some(active) = self.active.get_mut(&id).filter(|active| !active.told) else { return };
+        let Some(ended) = active.ended.clone() else { return };
+        active.told = true;
         let Some(active) = self.active.get(&id) else { return };
         let event = TaskEnded {
             task: self.fields(id),
@@ -821,13 +824,12 @@ impl Loop<'_, '_> {
         let Some(ended) = self.active.get(&id).and_then(|active| active.ended.clone()) else { return };
         if let Some(cause) = looked.fault {
             let ended = Ended { cause: cause.clone(), usage: ended.usage };
-            self.tell_ended(id, &ended, None);
             if let Some(active) = self.active.get_mut(&id) {
                 active.ended = Some(ended);
             }
             return self.inputs.push_back(Input::Settled(id, Err(cause)));
         }
-        self.tell_ended(id, &ended, None);
+        self.tell_ended(id, None);
         self.ready.remove(&id);
         let Some(mut active) = self.active.remove(&id) else { return };
         let Some(key) = active.manifest.key() else { return };
@@ -961,19 +963,14 @@ impl Loop<'_, '_> {
 
     fn retry(&mut self, id: TaskId, at: Duration) {
         let wait = at.saturating_sub(self.d.clock.monotonic());
-        if let Some(active) = self.active.get(&id)
-            && let Some(ended) = active.ended.clone()
-        {
-            let words = CauseFields::of(&ended.cause).text;
-            let attempt = active.attempt.n;
-            self.warn(Some(id), "retry", format!("attempt {attempt} failed ({words}): tried again in {} s", wait.as_secs_f32().ceil()));
-        }
+        self.tell_ended(id, Some(wait));
         // What it wrote stays until the next attempt makes way for its own.
     }
 
     /// The last attempt failed: what it wrote is put away, what stood before comes back.
     fn failed(&mut self, id: TaskId, cause: Cause) {
         self.ready.remove(&id);
+        self.tell_ended(id, None);
         let Some(active) = self.active.remove(&id) else {
             self.inputs.push_back(Input::PutAway(id));
             return;

@@ -20,7 +20,7 @@ use crate::os::beneath::Beneath;
 use crate::os::clock::{Clock, SystemClock};
 use crate::os::lock::{Holder, Lock, LockFault, host};
 use crate::os::signal;
-use crate::pipeline::spec::{CacheSettings, Store};
+use crate::pipeline::spec::{CacheSettings, Runs, Store};
 use crate::plan::decide::Verdict;
 use crate::plan::walk::{Selection, Walked, walk};
 use crate::record::cache::{Cache, Keep, Saver};
@@ -496,6 +496,7 @@ pub fn choose(graph: &Graph, opened: &Opened, states: Option<&[&'static str]>, o
         only: options.only,
         force: options.force,
         forced_done: &options.forced_done,
+        to_run: true,
     };
     choose_among(graph, &opened.known, &wanted)
 }
@@ -550,18 +551,20 @@ pub struct Wanted<'a> {
     pub force: bool,
     /// Not to be forced again.
     pub forced_done: &'a [String],
+    /// It is to be run: what is manual has to be named.
+    pub to_run: bool,
 }
 
 impl<'a> Wanted<'a> {
     /// These alone, without what they need.
     pub fn only(here: &'a RelPath, selectors: &'a [String]) -> Wanted<'a> {
-        Wanted { states: None, here, selectors, only: true, force: false, forced_done: &[] }
+        Wanted { states: None, here, selectors, only: true, force: false, forced_done: &[], to_run: false }
     }
 }
 
 /// The same for any caller.
 pub fn choose_among(graph: &Graph, known: &Known, wanted: &Wanted<'_>) -> Result<Selection, SessionFault> {
-    let Wanted { states, here, selectors, only, force, forced_done } = *wanted;
+    let Wanted { states, here, selectors, only, force, forced_done, to_run } = *wanted;
     let state = |id: TaskId| match states {
         Some(states) => states[id.index()],
         None => match known.task(&graph.task(id).name).map(|memory| memory.last) {
@@ -571,10 +574,13 @@ pub fn choose_among(graph: &Graph, known: &Known, wanted: &Wanted<'_>) -> Result
             Some(Last::Well | Last::Spoilt) => "up_to_date",
         },
     };
-    let chosen = match selectors.is_empty() {
+    let mut chosen = match selectors.is_empty() {
         true => everything(graph),
         false => select(&Selectable { graph, here, state: Some(&state) }, selectors)?,
     };
+    if to_run {
+        chosen.retain(|(task, named)| *named || graph.stage_of(*task).runs != Runs::Manual);
+    }
     let ids: Vec<TaskId> = chosen.iter().map(|(task, _)| *task).collect();
     let mut selection = Selection {
         chosen: vec![false; graph.tasks.len()],

@@ -229,3 +229,27 @@ fn what_is_made_anew_with_the_same_bytes_is_not_kept() {
     assert_eq!((dir.read(place).as_str(), dir.read("other").as_str()), ("mine\n", "other\n"));
     assert!(!dir.has(&place.replace("other", "same")));
 }
+
+#[test]
+fn a_retry_names_its_task_once() {
+    let dir = TestDir::pipeline("stages:\n  a: {cmd: exit 1, retries: 1}\n");
+    dir.flow(&["run"]).code(1).err(
+        "
+ retry     a  [..]exit status 1 after [..]s, again in 1 s
+ failed    a  [..]exit status 1 after [..]s
+
+   exit 1
+   it printed nothing
+
+ pipeline: 1 failed in [..]s
+ after mending it: flow resume
+",
+    );
+}
+
+#[test]
+fn a_very_long_line_of_a_log_is_cut() {
+    let dir = TestDir::pipeline("stages:\n  a: {cmd: head -c 20000 /dev/zero | tr '\\0' b; exit 1}\n");
+    let got = dir.flow(&["run"]).code(1);
+    assert!(got.err.lines().all(|line| line.chars().count() <= 510), "{}", got.err);
+}

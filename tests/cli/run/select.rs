@@ -192,3 +192,14 @@ fn manual_alone_is_left_out() {
     dir.flow(&["run", "m*"]).code(0);
     assert_eq!(dir.read("mails"), "sent\nsent\n");
 }
+
+#[test]
+fn a_tag_or_a_glob_does_not_name_what_is_manual() {
+    let dir = TestDir::pipeline("stages:\n  mail: {cmd: echo sent >> mails, runs: manual, tags: t}\n  note: {cmd: echo n, tags: t}\n");
+    dir.flow(&["run", "tag:t"]).code(0).err(" ran       note  [..]s\n pipeline: 1 ran in [..]s\n");
+    dir.flow(&["run", "m*"]).code(0).err(" pipeline: nothing to do in [..]s\n");
+    dir.flow(&["plan", "m*"]).code(0).out(" pipeline: nothing to do\n");
+    assert!(!dir.has("mails"));
+    dir.flow(&["run", "mail"]).code(0);
+    assert!(dir.has("mails"));
+}

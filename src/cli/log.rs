@@ -5,7 +5,7 @@
 //! the log and nothing else.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 
 use crate::attempt::Cause;
 use crate::cli::error::{CliError, FINE};
@@ -25,9 +25,11 @@ use crate::run::open::{Opened, open};
 use crate::run::session::{Wanted, choose_among};
 
 mod follow;
+mod hole;
 mod screen;
 
 use follow::{Over, Watch};
+use hole::read_piece;
 use screen::{Screen, Text};
 
 /// Tasks that are listed when several are meant.
@@ -275,7 +277,7 @@ impl Head<'_> {
         }
         let broken = |error: io::Error| CliError::broken(format!("cannot print the log of `{task}`: {error}"));
         let name = log_name(&id(self.task, from.run, from.n));
-        let mut log: Option<File> = match own.read(&name) {
+        let log: Option<File> = match own.read(&name) {
             Ok(log) => Some(log),
             Err(error) if crate::os::beneath::is_gone(&error) => None,
             Err(error) => return Err(broken(error)),
@@ -287,17 +289,14 @@ impl Head<'_> {
         };
         let mut out = self.out(from.run, from.n, from.result.clone(), false);
         out.begin(bytes).map_err(broken)?;
-        if let Some(log) = &mut log {
-            let mut piece = vec![0; PIECE];
-            let mut log = log.take(bytes);
-            loop {
-                let count = match log.read(&mut piece) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    other => other.map_err(broken)?,
-                };
+        if let Some(log) = &log {
+            let (mut piece, mut at) = (vec![0; PIECE], 0);
+            while at < bytes {
+                let (count, next) = read_piece(log, at, &mut piece).map_err(broken)?;
                 if count == 0 || !out.put(piece.get(..count).unwrap_or_default()).map_err(broken)? {
                     break;
                 }
+                at = next;
             }
         }
         out.end(from.result.clone()).map_err(broken)?;

@@ -6,9 +6,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use super::hole::read_piece;
 use crate::attempt::{Cause, Ended};
 use crate::os::beneath::Beneath;
 use crate::os::lock::holder;
@@ -171,7 +171,7 @@ impl<'a> Watch<'a> {
                 log = self.log().map_err(failed)?;
             }
             while let Some((file, certain)) = &mut log {
-                let count = file.read_at(&mut piece, at).map_err(failed)?;
+                let (count, next) = read_piece(file, at, &mut piece).map_err(failed)?;
                 if count == 0 {
                     // A log that had to be cut goes on at its new end.
                     at = at.min(file.metadata().map_err(failed)?.len());
@@ -193,7 +193,7 @@ impl<'a> Watch<'a> {
                         }
                     }
                 }
-                at += count as u64;
+                at = next;
                 if !put(piece.get(..count).unwrap_or_default()).map_err(failed)? {
                     return Ok(over);
                 }

@@ -443,9 +443,12 @@ impl Launcher {
 
     /// Nothing of it runs: reaps the leader and answers.
     fn finish(&mut self, at: usize) {
-        let running = self.running.swap_remove(at);
-        if let Some(piped) = running.piped {
-            piped.finish();
+        let mut running = self.running.swap_remove(at);
+        match running.piped {
+            Some(piped) => piped.finish(),
+            // It may have written much since the last tick.
+            None if running.started.elapsed() >= BRIEF => shorten_log(&running.log, &mut running.log_cut),
+            None => {}
         }
         let pid = running.pid.as_raw_pid();
         // Its counters are there until it is reaped.

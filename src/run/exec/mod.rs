@@ -11,7 +11,7 @@ use crate::name::AttemptId;
 pub mod fake;
 pub mod launcher;
 pub mod local;
-mod logs;
+pub mod logs;
 pub mod mark;
 mod orphans;
 mod protocol;

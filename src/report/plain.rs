@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::words::{self, Again};
 use super::{Paint, Style, failure};
-use crate::event::{Event, How, Recovered, RunEnded, RunState, Sink, TaskDone, TaskEnded, TaskFailed, Warning};
+use crate::event::{Counts, Event, How, Recovered, RunEnded, RunState, Sink, TaskDone, TaskEnded, TaskFailed, Warning};
 
 /// Ended tasks of one stage that have a line each.
 const LINES_A_STAGE: u64 = 5;
@@ -60,6 +60,7 @@ pub struct Plain {
     counted_at: i64,
     failures: Failures,
     retries: u64,
+    cancelled: u64,
     warnings: HashMap<String, u64>,
 }
 
@@ -107,6 +108,7 @@ impl Plain {
             counted_at: i64::MIN,
             failures: Failures::default(),
             retries: 0,
+            cancelled: 0,
             warnings: HashMap::new(),
         }
     }
@@ -172,6 +174,9 @@ impl Plain {
 
     fn failed(&mut self, at: i64, failed: &TaskFailed) {
         let open = self.open.remove(&failed.task.task).unwrap_or_default();
+        if failed.result.cause == "cancelled" {
+            return self.cancelled(failed, open.wall);
+        }
         let message = failure::message(failed);
         let first = self.failures.first.is_none() && !failed.allowed;
         let alike = self.failures.first.as_ref() == Some(&message);
@@ -212,6 +217,19 @@ impl Plain {
         let stage = self.stages.entry(failed.task.stage.clone()).or_default();
         stage.ended += 1;
         stage.failed += 1;
+        let ended = stage.ended;
+        self.count(&failed.task.stage, ended);
+    }
+
+    /// It did not fail by itself: a line, and nothing of its log.
+    fn cancelled(&mut self, failed: &TaskFailed, wall: Option<Duration>) {
+        self.cancelled += 1;
+        if self.cancelled <= LINES_OF_TROUBLE {
+            let after = wall.map(|wall| format!("after {}", words::duration(wall))).unwrap_or_default();
+            self.line(Paint::Odd, "cancelled", &failed.task.task, &after);
+        }
+        let stage = self.stages.entry(failed.task.stage.clone()).or_default();
+        stage.ended += 1;
         let ended = stage.ended;
         self.count(&failed.task.stage, ended);
     }
@@ -337,12 +355,25 @@ impl Plain {
             let more = words::count(count - LINES_OF_TROUBLE, "more warning");
             self.page.push_str(&format!(" and {more} of the kind {}\n", words::printable(code)));
         }
-        let counts = &ended.counts;
+        if let Some(more) = self.cancelled.checked_sub(LINES_OF_TROUBLE).filter(|more| *more > 0) {
+            self.page.push_str(&format!(" and {more} more cancelled\n"));
+        }
+        // What was cancelled is on record as failed; people are told apart what failed by itself.
+        let counts = &Counts { failed: ended.counts.failed.saturating_sub(self.cancelled), ..ended.counts };
         let mut text = String::new();
         if ended.state == RunState::Interrupted {
             text.push_str("interrupted, ");
         }
-        text.push_str(&words::counts(counts));
+        match self.cancelled {
+            0 => text.push_str(&words::counts(counts)),
+            cancelled => {
+                text.push_str(&format!("{cancelled} cancelled"));
+                let others = words::counts(counts);
+                if others != words::counts(&Counts::default()) {
+                    text.push_str(&format!(", {others}"));
+                }
+            }
+        }
         text.push_str(&format!(" in {}", words::duration(ended.wall_s.0)));
         if ended.saved_s.0 >= Duration::from_millis(100) {
             text.push_str(&format!(" (saved {})", words::duration(ended.saved_s.0)));

@@ -442,6 +442,10 @@ impl Loop<'_, '_> {
     fn stop(&mut self, stop: Stop, before: u32) {
         self.stopped.get_or_insert(stop);
         if before == 0 {
+            if !self.active.is_empty() {
+                let again = if stop == Stop::Interrupt { "a second Ctrl-C" } else { "a second signal" };
+                self.warn(None, "stopping", format!("{}: what runs is asked to end; {again} kills it", stop.name()));
+            }
             self.inputs.push_back(Input::Stop { now: true });
         } else {
             // A second signal skips the grace.

@@ -41,6 +41,8 @@ fn signals_stop_a_run() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{signal}");
         let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains("what runs is asked to end; a second"), "{err}");
+        assert!(err.contains(" cancelled slow") && !err.contains("failed"), "{err}");
         assert!(err.contains("flow resume"), "{err}");
         // The command was asked to end, and what it would have written is not there.
         assert_eq!(dir.read("asked"), "asked\n");
